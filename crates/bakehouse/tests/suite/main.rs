@@ -1,0 +1,5 @@
+//! Whole-program checks. One binary: a test file that is not listed here is found by `size`.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up should stop")]
+
+mod architecture;
+mod size;
