@@ -1,0 +1,117 @@
+//! Directories that outlive steps: `cache-mounts-v1/<hash of id>/<n>/data`.
+//!
+//! A cache has instances, numbered from 0, each with a `lock`. Who shares takes the first
+//! instance that nobody has alone; who wants one of its own takes the first that nobody
+//! has, and makes one if there is none; who locks does too, but waits rather than make
+//! another. These are BuildKit's rules, across processes.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bakehouse_model::Digest;
+use bakehouse_model::op::Sharing;
+
+use crate::store::{Store, StoreError};
+
+/// An instance of a cache, in use as long as this lives.
+#[derive(Debug)]
+pub struct CacheMount {
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl Store {
+    /// Takes an instance of the cache `id`. Waits if all are taken and `sharing` says so.
+    pub fn cache_mount(&self, id: &str, sharing: Sharing) -> Result<CacheMount, StoreError> {
+        if let Some(mount) = self.try_cache_mount(id, sharing)? {
+            return Ok(mount);
+        }
+        let (folder, lock) = self.cache_instance(id, 0)?;
+        lock.lock().map_err(StoreError::io("lock", &folder))?;
+        Ok(CacheMount { folder, _lock: lock })
+    }
+
+    /// Takes an instance of the cache `id` that is free; none if there is none and `sharing`
+    /// allows no other.
+    pub fn try_cache_mount(
+        &self,
+        id: &str,
+        sharing: Sharing,
+    ) -> Result<Option<CacheMount>, StoreError> {
+        for number in 0_u32.. {
+            let exists = number == 0 || self.cache_folder(id, number).is_dir();
+            if !exists && sharing == Sharing::Locked {
+                break;
+            }
+            let (folder, lock) = self.cache_instance(id, number)?;
+            let taken = match sharing {
+                Sharing::Shared => lock.try_lock_shared(),
+                Sharing::Private | Sharing::Locked => lock.try_lock(),
+            };
+            match taken {
+                Ok(()) => return Ok(Some(CacheMount { folder, _lock: lock })),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => {
+                    return Err(StoreError::io("lock", &folder)(error));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn cache_folder(&self, id: &str, number: u32) -> PathBuf {
+        let hash = Digest::of(id);
+        self.home().join("cache-mounts-v1").join(&hash.hex()[..32]).join(number.to_string())
+    }
+
+    /// Makes the instance if it is not there, and opens its lock.
+    fn cache_instance(&self, id: &str, number: u32) -> Result<(PathBuf, File), StoreError> {
+        let folder = self.cache_folder(id, number);
+        let path = folder.join("lock");
+        let open = || File::options().write(true).create(true).truncate(false).open(&path);
+        let lock = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make(&folder, id)?;
+                open()
+            }
+            other => other,
+        };
+        Ok((folder.clone(), lock.map_err(StoreError::io("open", &path))?))
+    }
+}
+
+/// Makes an instance; its `data` comes with the first use.
+fn make(folder: &Path, id: &str) -> Result<(), StoreError> {
+    fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+    let name = folder.with_file_name("id");
+    if !name.exists() {
+        fs::write(&name, id).map_err(StoreError::io("write", &name))?;
+    }
+    Ok(())
+}
+
+impl CacheMount {
+    /// The directory to mount. Made empty, and belonging to whoever runs this, when the
+    /// instance is new.
+    pub fn path(&self) -> Result<PathBuf, StoreError> {
+        let data = self.folder.join("data");
+        match fs::create_dir(&data) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(StoreError::io("create", &data)(error))
+            }
+            _ => Ok(data),
+        }
+    }
+
+    /// Whether nobody has said yet that the directory has its first contents, owner and mode.
+    pub fn is_new(&self) -> bool {
+        !self.folder.join("ready").exists()
+    }
+
+    /// Says that the directory has its first contents, owner and mode.
+    pub fn mark_ready(&self) -> Result<(), StoreError> {
+        let path = self.folder.join("ready");
+        File::create(&path).map(drop).map_err(StoreError::io("create", &path))
+    }
+}
