@@ -1,0 +1,41 @@
+# The machine: packages that checks need, an ordinary user, the peers.
+
+# COMMAND...: installs the Debian packages of the same names where a command is missing.
+need() {
+  local name missing=()
+  for name in "$@"; do command -v "$name" >/dev/null || missing+=("$name"); done
+  ((${#missing[@]} == 0)) && return
+  say "installing ${missing[*]}"
+  apt-get update -qq >/dev/null
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+start_peers() {
+  "$PEERS" install >"$WORK/peers.log" 2>&1
+  if "$PEERS" status 2>/dev/null | grep -q '^registry: up'; then
+    say "peers are up already and will be left so"
+    "$PEERS" start >>"$WORK/peers.log" 2>&1
+  else
+    started_peers=yes
+    "$PEERS" start >>"$WORK/peers.log" 2>&1 || { tail "$WORK/peers.log"; return 1; }
+  fi
+}
+
+# NAME ARG...: bakehouse with a store of its own.
+bake() {
+  local store=$1
+  shift
+  BAKEHOUSE_HOME=$WORK/home/$store NO_COLOR=1 timeout 900 "$BAKEHOUSE" "$@"
+}
+
+CI_USER=bakehouse-ci
+
+as_ordinary_user_possible() {
+  ((EUID == 0)) && command -v useradd su unshare >/dev/null || return 1
+  id "$CI_USER" >/dev/null 2>&1 || useradd --create-home "$CI_USER" || return 1
+  as_ordinary_user "unshare --user --map-root-user true" 2>/dev/null
+}
+
+as_ordinary_user() { # SHELL-WORDS
+  su "$CI_USER" -s /bin/sh -c "cd && $1" </dev/null
+}
