@@ -1,0 +1,295 @@
+//! Images out of the store.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use bakehouse_model::oci::{Descriptor, Index, Manifest, Platform, Reference, media_type};
+use bakehouse_model::{Digest, DigestWriter};
+use serde::Serialize;
+use tar::{EntryType, Header};
+
+use super::{
+    IMAGE_NAME, LayoutError, LayoutImage, MAX_DOCUMENT, REF_NAME, from_json, reach, select,
+};
+use crate::store::{Store, StoreError};
+
+const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// The largest size that every reader of tar understands.
+const MAX_USTAR_SIZE: u64 = (8 << 30) - 1;
+
+/// Writes the images as an archive of an OCI image layout.
+pub fn write_oci_tar(
+    store: &Store,
+    images: &[LayoutImage],
+    out: impl Write,
+) -> Result<(), LayoutError> {
+    let mut archive = Archive { out };
+    archive.blobs(store, &blobs(store, images)?)?;
+    archive.file("index.json", 0o644, &to_json(&index(images)))?;
+    archive.file("oci-layout", 0o444, OCI_LAYOUT)?;
+    archive.finish()
+}
+
+/// Writes the images as an archive that `docker load` reads. It is an OCI image layout too.
+///
+/// Of an image for several platforms, Docker gets the one for this machine.
+pub fn write_docker_tar(
+    store: &Store,
+    images: &[LayoutImage],
+    out: impl Write,
+) -> Result<(), LayoutError> {
+    let listed = docker_images(store, images)?;
+    let mut archive = Archive { out };
+    archive.blobs(store, &blobs(store, images)?)?;
+    archive.file("index.json", 0o644, &to_json(&index(images)))?;
+    archive.file("manifest.json", 0o644, &to_json(&listed))?;
+    archive.file("oci-layout", 0o444, OCI_LAYOUT)?;
+    archive.finish()
+}
+
+/// Writes the images to a folder as an OCI image layout, beside those that are there.
+///
+/// Blobs become hard links where that is possible. An image that had one of the names
+/// before loses it.
+pub fn write_oci_dir(store: &Store, images: &[LayoutImage], dir: &Path) -> Result<(), LayoutError> {
+    let folder = dir.join("blobs/sha256");
+    fs::create_dir_all(&folder).map_err(LayoutError::io("create", &folder))?;
+    for (digest, size) in blobs(store, images)? {
+        place(store, &digest, size, &folder)?;
+    }
+    replace(&dir.join("oci-layout"), OCI_LAYOUT)?;
+    let path = dir.join("index.json");
+    let mut merged = index(images);
+    let mut kept = earlier(&path)?;
+    kept.retain(|old| !merged.manifests.iter().any(|new| supersedes(new, old)));
+    kept.append(&mut merged.manifests);
+    merged.manifests = kept;
+    replace(&path, &to_json(&merged))
+}
+
+/// All blobs of the images, each once.
+fn blobs(store: &Store, images: &[LayoutImage]) -> Result<BTreeMap<Digest, u64>, LayoutError> {
+    let mut all = BTreeMap::new();
+    for image in images {
+        all.extend(reach(&image.manifest, &mut |it| {
+            Ok(store.read_blob(&it.digest, MAX_DOCUMENT)?)
+        })?);
+    }
+    Ok(all)
+}
+
+fn index(images: &[LayoutImage]) -> Index {
+    let manifests = images.iter().flat_map(|image| {
+        let unnamed = image.references.is_empty().then(|| image.manifest.clone());
+        unnamed.into_iter().chain(image.references.iter().map(|name| named(&image.manifest, name)))
+    });
+    Index {
+        schema_version: 2,
+        media_type: Some(media_type::INDEX.to_owned()),
+        manifests: manifests.collect(),
+        annotations: BTreeMap::new(),
+        extra: BTreeMap::new(),
+    }
+}
+
+fn named(manifest: &Descriptor, reference: &Reference) -> Descriptor {
+    let mut named = manifest.clone();
+    let whole = reference.to_string();
+    let short = reference.tag().map_or_else(|| whole.clone(), str::to_owned);
+    named.annotations.insert(REF_NAME.to_owned(), short);
+    named.annotations.insert(IMAGE_NAME.to_owned(), whole);
+    named
+}
+
+/// Whether `new` takes the place of `old` in an index.
+fn supersedes(new: &Descriptor, old: &Descriptor) -> bool {
+    let name = |it: &Descriptor| it.annotations.get(IMAGE_NAME).cloned();
+    match (name(new), name(old)) {
+        (Some(new), Some(old)) => new == old,
+        (_, None) => new.digest == old.digest && !old.annotations.contains_key(REF_NAME),
+        (None, Some(_)) => false,
+    }
+}
+
+fn earlier(path: &Path) -> Result<Vec<Descriptor>, LayoutError> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(LayoutError::io("read", path))?,
+    };
+    let index: Index = from_json(&bytes, &path.display().to_string(), "an image index")?;
+    Ok(index.manifests)
+}
+
+/// Puts a blob into the folder: as a link, else as a copy.
+fn place(store: &Store, digest: &Digest, size: u64, folder: &Path) -> Result<(), LayoutError> {
+    check_size(store, digest, size)?;
+    let target = folder.join(digest.hex());
+    match fs::symlink_metadata(&target) {
+        Ok(found) if found.is_file() && found.len() == size => return Ok(()),
+        Ok(_) => fs::remove_file(&target).map_err(LayoutError::io("replace", &target))?,
+        Err(_) => {}
+    }
+    let source = store.blob_path(digest);
+    if fs::hard_link(&source, &target).is_ok() {
+        return Ok(());
+    }
+    let draft = folder.join(format!(".{}.{}", digest.hex(), std::process::id()));
+    let copied = fs::copy(&source, &draft).and_then(|_| fs::rename(&draft, &target));
+    if copied.is_err() {
+        fs::remove_file(&draft).ok();
+    }
+    copied.map_err(LayoutError::io("write", &target))
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
+    let draft = path.with_extension(format!("{}.tmp", std::process::id()));
+    fs::write(&draft, bytes)
+        .and_then(|()| fs::rename(&draft, path))
+        .map_err(LayoutError::io("write", path))
+}
+
+fn check_size(store: &Store, digest: &Digest, size: u64) -> Result<(), LayoutError> {
+    match store.blob_size(digest) {
+        None => Err(StoreError::Missing { digest: digest.clone() }.into()),
+        Some(found) if found != size => {
+            Err(StoreError::SizeMismatch { digest: digest.clone(), expected: size, found }.into())
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// An image as `manifest.json` of `docker save` lists it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerImage {
+    config: String,
+    /// `null` if there are none, as Docker writes it.
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+fn docker_images(store: &Store, images: &[LayoutImage]) -> Result<Vec<DockerImage>, LayoutError> {
+    let mut listed: Vec<(Digest, DockerImage)> = Vec::new();
+    for image in images {
+        let (descriptor, manifest) = select(&image.manifest, &Platform::host(), &mut |it| {
+            Ok(store.read_blob(&it.digest, MAX_DOCUMENT)?)
+        })?;
+        let tagged = image.references.iter().filter(|name| name.tag().is_some());
+        let tags: Vec<String> = tagged.map(|name| tag_only(name).familiar()).collect();
+        let position = listed.iter().position(|(digest, _)| *digest == descriptor.digest);
+        let position = position.unwrap_or_else(|| {
+            listed.push((descriptor.digest, docker_image(&manifest)));
+            listed.len() - 1
+        });
+        if !tags.is_empty() {
+            listed[position].1.repo_tags.get_or_insert_default().extend(tags);
+        }
+    }
+    Ok(listed.into_iter().map(|(_, image)| image).collect())
+}
+
+fn tag_only(name: &Reference) -> Reference {
+    name.tag().map_or_else(|| name.clone(), |tag| name.with_tag(tag))
+}
+
+fn docker_image(manifest: &Manifest) -> DockerImage {
+    DockerImage {
+        config: blob_name(&manifest.config.digest),
+        repo_tags: None,
+        layers: manifest.layers.iter().map(|layer| blob_name(&layer.digest)).collect(),
+    }
+}
+
+fn blob_name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+fn to_json(document: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(document).expect("documents are plain data")
+}
+
+/// A tar archive that is being written. Names are short and plain, so no extension is used.
+struct Archive<W> {
+    out: W,
+}
+
+impl<W: Write> Archive<W> {
+    fn blobs(&mut self, store: &Store, blobs: &BTreeMap<Digest, u64>) -> Result<(), LayoutError> {
+        for (digest, size) in blobs {
+            check_size(store, digest, *size)?;
+        }
+        self.header("blobs/", EntryType::Directory, 0o755, 0)?;
+        self.header("blobs/sha256/", EntryType::Directory, 0o755, 0)?;
+        for (digest, size) in blobs {
+            self.blob(store, digest, *size)?;
+        }
+        Ok(())
+    }
+
+    fn blob(&mut self, store: &Store, digest: &Digest, size: u64) -> Result<(), LayoutError> {
+        let file = store.open_blob(digest)?;
+        self.header(&blob_name(digest), EntryType::Regular, 0o444, size)?;
+        let mut writer = DigestWriter::new(&mut self.out);
+        let mut rest = file.take(size);
+        let mut buffer = vec![0; 128 * 1024];
+        loop {
+            let read = match rest.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return Err(LayoutError::io("read", &store.blob_path(digest))(error));
+                }
+            };
+            writer.write_all(&buffer[..read]).map_err(|source| LayoutError::Write { source })?;
+        }
+        let (_, found, _) = writer.finish();
+        if found != *digest {
+            return Err(StoreError::DigestMismatch { expected: digest.clone(), found }.into());
+        }
+        self.pad(size)
+    }
+
+    fn file(&mut self, name: &str, mode: u32, bytes: &[u8]) -> Result<(), LayoutError> {
+        self.header(name, EntryType::Regular, mode, bytes.len() as u64)?;
+        self.bytes(bytes)?;
+        self.pad(bytes.len() as u64)
+    }
+
+    fn header(
+        &mut self,
+        name: &str,
+        kind: EntryType,
+        mode: u32,
+        size: u64,
+    ) -> Result<(), LayoutError> {
+        let mut header =
+            if size > MAX_USTAR_SIZE { Header::new_gnu() } else { Header::new_ustar() };
+        header.set_path(name).map_err(|source| LayoutError::Write { source })?;
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(size);
+        header.set_cksum();
+        self.bytes(header.as_bytes())
+    }
+
+    fn pad(&mut self, size: u64) -> Result<(), LayoutError> {
+        let over = usize::try_from(size % 512).expect("it is less than 512");
+        if over == 0 { Ok(()) } else { self.bytes(&[0; 512][over..]) }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), LayoutError> {
+        self.out.write_all(bytes).map_err(|source| LayoutError::Write { source })
+    }
+
+    fn finish(mut self) -> Result<(), LayoutError> {
+        self.bytes(&[0; 1024])?;
+        self.out.flush().map_err(|source| LayoutError::Write { source })
+    }
+}
