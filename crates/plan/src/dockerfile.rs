@@ -5,17 +5,28 @@
 //! [`words`] does that when the planner knows their values.
 
 pub mod ast;
+pub mod mount;
 pub mod words;
 
+mod checks;
+mod directive;
+mod document;
+mod flags;
 mod heredoc;
+mod instruction;
+mod lines;
+mod node;
+mod problem;
+mod units;
 
-use bakehouse_model::Diagnostic;
+use bakehouse_model::{Diagnostic, Severity};
 
 pub use ast::{
     Add, ArgDeclaration, ArgInstruction, Command, Copy, Device, Directive, Directives, Dockerfile,
     Heredoc, Instruction, InstructionKind, KeyValue, OnBuild, Run, Script, SourceContent, Span,
     Stage, Transfer,
 };
+pub use mount::{Mount, MountError, MountType, mount_from, parse_mount};
 
 /// What [`parse`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +35,31 @@ pub struct Parsed {
     pub dockerfile: Dockerfile,
     /// What could not, and what is doubtful, in order of place.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Parsed {
+    /// Whether anything in it cannot be built.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+}
+
+/// Reads a Dockerfile. `file` is its name in diagnostics.
+pub fn parse(text: &[u8], file: &str) -> Parsed {
+    document::read(text, file)
+}
+
+/// Reads an `ONBUILD` trigger of a base image's configuration. Its escape character is
+/// always `\\`. The instruction and the diagnostic have no place: they belong to the `FROM`
+/// that sets the trigger off.
+pub fn parse_onbuild_trigger(text: &str) -> Result<Instruction, Diagnostic> {
+    document::trigger(text, Span::default()).map_err(|problem| Diagnostic {
+        location: None,
+        severity: Severity::Error,
+        code: problem.code.to_owned(),
+        message: format!("onbuild trigger `{text}`: {}", problem.message),
+        help: problem.help,
+    })
 }
 
 /// Lower case as Go's `strings.ToLower` has it: letter by letter.

@@ -22,10 +22,18 @@ pub struct Dockerfile {
 }
 
 impl Dockerfile {
-    /// The index of the *first* stage of that name, or `None`. Case does not matter.
+    /// The stage that `--target` and `--from` mean by `name`: the last one called so. Case
+    /// does not matter.
     pub fn stage_by_name(&self, name: &str) -> Option<usize> {
+        self.stage_before(name, self.stages.len())
+    }
+
+    /// The stage that a `FROM` at index `before` means by `name`: the last one called so
+    /// above it.
+    pub fn stage_before(&self, name: &str, before: usize) -> Option<usize> {
         let wanted = super::go_lower(name);
-        self.stages.iter().position(|stage| stage.name.as_deref() == Some(wanted.as_str()))
+        let above = self.stages.get(..before).unwrap_or(&self.stages);
+        above.iter().rposition(|stage| stage.name.as_ref() == Some(&wanted))
     }
 }
 
@@ -333,8 +341,8 @@ pub struct Add {
 pub struct OnBuild {
     /// What goes into the image's configuration: literal, with the bodies of here-documents.
     pub expression: String,
-    /// The same, parsed with this file's escape character; none if it is not valid, which
-    /// BuildKit finds out only when the trigger fires (a warning says so here).
+    /// What [`parse_onbuild_trigger`](super::parse_onbuild_trigger) makes of it; none if it is
+    /// not valid, which is an error only when the trigger fires (a warning says so here).
     pub trigger: Option<Box<Instruction>>,
 }
 

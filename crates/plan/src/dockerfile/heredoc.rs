@@ -3,6 +3,9 @@
 use super::ast::Heredoc;
 use super::words::{Lexer, NoEnv, WordError};
 
+/// What every line with a here-document has in it.
+pub(crate) const MARK: &str = "<<";
+
 /// The here-document that `word` announces (`<<EOF`, `3<<-"EOF"`), body not read yet.
 pub(crate) fn parse_word(word: &str) -> Option<Heredoc> {
     try_parse_word(word).unwrap_or_default()
