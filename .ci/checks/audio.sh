@@ -45,7 +45,7 @@ prepare_python() {
   cat >"$dir/Dockerfile" <<DOCKERFILE
 FROM $REGISTRY/library/python:3.11-slim
 ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_ROOT_USER_ACTION=ignore
-RUN rm -f /usr/lib/python3.11/EXTERNALLY-MANAGED \\
+RUN rm -rf /usr/lib/python3.11/EXTERNALLY-MANAGED /usr/local/lib/python3.11/dist-packages \\
  && mkdir -p /usr/local/lib/python3.11/site-packages \\
  && ln -s site-packages /usr/local/lib/python3.11/dist-packages
 DOCKERFILE
