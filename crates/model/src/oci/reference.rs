@@ -196,8 +196,7 @@ fn is_tag(text: &str) -> bool {
 fn is_component(text: &str) -> bool {
     let alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();
-    let ends = bytes.first().is_some_and(|b| alphanumeric(b))
-        && bytes.last().is_some_and(|b| alphanumeric(b));
+    let ends = bytes.first().is_some_and(alphanumeric) && bytes.last().is_some_and(alphanumeric);
     ends && bytes
         .split(alphanumeric)
         .all(|joint| matches!(joint, b"" | b"." | b"_" | b"__") || joint.iter().all(|b| *b == b'-'))

@@ -1,0 +1,201 @@
+//! What an image is called when nobody says so: by its file's suffix, else by its folder.
+
+use std::collections::BTreeMap;
+
+use bakehouse_model::{Diagnostic, Location, Severity};
+
+use super::Image;
+
+/// Folders that say nothing about what is in them.
+const EMPTY_WORDS: &[&str] = &["docker", ".docker", "build", "deploy", "container", "image", "."];
+
+/// Whether a file of that name is a Dockerfile: `Dockerfile`, `Dockerfile.x`, `x.Dockerfile`,
+/// `Containerfile` and so on.
+pub fn is_dockerfile_name(name: &str) -> bool {
+    if name.ends_with(".dockerignore") || name.ends_with('~') {
+        return false;
+    }
+    let lower = name.to_ascii_lowercase();
+    ["dockerfile", "containerfile"].iter().any(|word| {
+        lower == *word
+            || lower
+                .strip_prefix(word)
+                .is_some_and(|rest| rest.starts_with(['.', '-', '_']) && rest.len() > 1)
+            || lower.strip_suffix(word).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1)
+    })
+}
+
+/// The name of the image of a Dockerfile.
+pub(super) fn of_file(path: &str, repository: &str) -> String {
+    let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
+    let lower = file.to_ascii_lowercase();
+    for word in ["dockerfile", "containerfile"] {
+        if let Some(rest) = lower.strip_prefix(word)
+            && rest.len() > 1
+        {
+            return clean(&rest[1..]);
+        }
+        if let Some(rest) = lower.strip_suffix(word)
+            && rest.len() > 1
+        {
+            return clean(&rest[..rest.len() - 1]);
+        }
+    }
+    of_folder(folder, repository)
+}
+
+fn of_folder(folder: &str, repository: &str) -> String {
+    let telling = folder.rsplit('/').find(|part| !part.is_empty() && !EMPTY_WORDS.contains(part));
+    clean(telling.unwrap_or(repository))
+}
+
+/// As a repository's name must be: lower-case words and digits, joined by one of `._-`.
+fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let c = c.to_ascii_lowercase();
+        if c.is_ascii_alphanumeric() {
+            out.push(c);
+        } else if !out.is_empty() && !out.ends_with(['.', '-', '_']) {
+            out.push(if matches!(c, '.' | '_') { c } else { '-' });
+        }
+    }
+    let out = out.trim_end_matches(['.', '-', '_']);
+    if out.is_empty() { "image".to_owned() } else { out.to_owned() }
+}
+
+/// Gives images of one name the names of their folders too, and says so.
+pub(super) fn make_unique(
+    images: &mut [Image],
+    repository: &str,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let mut by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, image) in images.iter().enumerate() {
+        by_name.entry(image.name.clone()).or_default().push(index);
+    }
+    for (name, indexes) in by_name.into_iter().filter(|(_, indexes)| indexes.len() > 1) {
+        let files: Vec<String> = indexes.iter().map(|i| images[*i].file.clone()).collect();
+        for index in indexes {
+            let image = &mut images[index];
+            image.name = longer(&image.file, &name, repository);
+            diagnostics.push(Diagnostic {
+                location: Some(Location { file: image.file.clone(), line: 1, end_line: 1 }),
+                severity: Severity::Note,
+                code: "same-name".to_owned(),
+                message: format!(
+                    "{} files would be called `{name}`, so this image is `{}`",
+                    files.len(),
+                    image.name
+                ),
+                help: Some(
+                    "give the Dockerfiles folders or suffixes of their own to choose the names"
+                        .to_owned(),
+                ),
+            });
+        }
+    }
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    for image in images {
+        let count = seen.entry(image.name.clone()).or_insert(0);
+        *count += 1;
+        if *count > 1 {
+            image.name = format!("{}-{count}", image.name);
+        }
+    }
+}
+
+/// The whole path as a name: `apps/api/Dockerfile` is `apps-api`.
+fn longer(file: &str, name: &str, repository: &str) -> String {
+    let (folder, file_name) = file.rsplit_once('/').unwrap_or(("", file));
+    let suffix = file_name.len() > "containerfile".len() || file_name.contains('.');
+    let parts = folder.split('/').filter(|part| !part.is_empty() && !EMPTY_WORDS.contains(part));
+    let mut words: Vec<String> = parts.map(clean).collect();
+    if words.is_empty() {
+        words.push(clean(repository));
+    }
+    if suffix && words.last().map(String::as_str) != Some(name) {
+        words.push(name.to_owned());
+    }
+    words.join("-")
+}
+
+/// The known name that `wrong` was probably meant to be.
+pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = 1 + wrong.len() / 4;
+    known
+        .into_iter()
+        .map(|name| (distance(wrong, name), name))
+        .filter(|(distance, _)| *distance <= limit)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let cost = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_told_by_their_names() {
+        let yes = [
+            "Dockerfile",
+            "dockerfile",
+            "Dockerfile.dev",
+            "api.Dockerfile",
+            "Containerfile",
+            "Dockerfile-x",
+            "web.dockerfile",
+        ];
+        let no = [
+            "Dockerfile.dockerignore",
+            "dockerfile_parser.rs~",
+            "MyDockerfile",
+            "Dockerfiles",
+            ".dockerignore",
+            "Dockerfile.",
+        ];
+        for name in yes {
+            assert!(is_dockerfile_name(name), "{name}");
+        }
+        for name in no {
+            assert!(!is_dockerfile_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn suffix_comes_before_folder_before_repository() {
+        let cases = [
+            ("services/base/Dockerfile.python-ml", "python-ml"),
+            ("services/stt/Dockerfile", "stt"),
+            ("services/stt/docker/Dockerfile", "stt"),
+            ("Dockerfile", "repo"),
+            ("docker/api.Dockerfile", "api"),
+            ("My App/Dockerfile", "my-app"),
+        ];
+        for (path, name) in cases {
+            assert_eq!(of_file(path, "Repo"), name, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_typing_error_is_recognised() {
+        assert_eq!(suggest("sst", ["stt", "tts", "gateway"]), Some("stt"));
+        assert_eq!(suggest("xyz", ["gateway"]), None);
+    }
+}

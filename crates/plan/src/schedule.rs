@@ -1,0 +1,252 @@
+//! When each step runs: list scheduling by the longest tail, over costs of past runs.
+//!
+//! No clock and no chance: the same graph and costs give the same plan everywhere. Graham's
+//! bound holds for it: no more than `2 − 1/workers` times the best makespan there is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bakehouse_model::op::{Op, Source};
+use serde::Serialize;
+
+use crate::graph::{Graph, Step, StepIndex};
+
+/// A plan in time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Schedule {
+    /// The steps that run, in the order they start.
+    pub slots: Vec<Slot>,
+    /// When the last one ends.
+    pub makespan_ms: u64,
+    /// The longest chain: no number of workers beats it.
+    pub critical_path_ms: u64,
+    /// The better of the critical path and the work divided by the workers.
+    pub lower_bound_ms: u64,
+    /// For each step that runs, the longest chain from its start to the end.
+    pub tails: BTreeMap<StepIndex, u64>,
+    /// Steps on a longest chain.
+    pub critical: BTreeSet<StepIndex>,
+}
+
+/// One step of a schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Slot {
+    /// The step.
+    pub step: StepIndex,
+    /// Who runs it.
+    pub worker: usize,
+    /// When it starts.
+    pub start_ms: u64,
+    /// When it ends.
+    pub end_ms: u64,
+}
+
+/// What a step costs when nothing is known of it.
+pub fn default_cost_ms(step: &Step) -> u64 {
+    match &step.op {
+        Op::Source(Source::Context(_)) => 0,
+        Op::Source(_) => 2_000,
+        Op::Exec(_) => 1_000,
+        Op::File(_) => 20,
+    }
+}
+
+/// Plans `steps` (any set of the graph; needs outside of it are taken as there already).
+pub fn schedule(
+    graph: &Graph,
+    steps: &BTreeSet<StepIndex>,
+    cost: &dyn Fn(StepIndex) -> u64,
+    workers: usize,
+) -> Schedule {
+    let workers = workers.max(1);
+    let tails = tails(graph, steps, cost);
+    let critical_path_ms = tails.values().copied().max().unwrap_or(0);
+    let slots = place(graph, &tails, cost, workers);
+    let total: u64 = steps.iter().map(|step| cost(*step)).sum();
+    Schedule {
+        makespan_ms: slots.iter().map(|slot| slot.end_ms).max().unwrap_or(0),
+        critical_path_ms,
+        lower_bound_ms: critical_path_ms.max(total.div_ceil(workers as u64)),
+        critical: critical(graph, &tails, cost),
+        slots,
+        tails,
+    }
+}
+
+fn tails(
+    graph: &Graph,
+    steps: &BTreeSet<StepIndex>,
+    cost: &dyn Fn(StepIndex) -> u64,
+) -> BTreeMap<StepIndex, u64> {
+    let mut tails: BTreeMap<StepIndex, u64> = steps.iter().map(|s| (*s, cost(*s))).collect();
+    for step in steps.iter().rev() {
+        let tail = tails[step];
+        for need in &graph.step(*step).inputs {
+            if let Some(below) = tails.get_mut(need) {
+                *below = (*below).max(cost(*need) + tail);
+            }
+        }
+    }
+    tails
+}
+
+fn place(
+    graph: &Graph,
+    tails: &BTreeMap<StepIndex, u64>,
+    cost: &dyn Fn(StepIndex) -> u64,
+    workers: usize,
+) -> Vec<Slot> {
+    let mut free = vec![0_u64; workers];
+    let mut ended: BTreeMap<StepIndex, u64> = BTreeMap::new();
+    let mut waiting: BTreeSet<StepIndex> = tails.keys().copied().collect();
+    let mut slots = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let (worker, now) = free
+            .iter()
+            .enumerate()
+            .map(|(worker, at)| (worker, *at))
+            .min_by_key(|(worker, at)| (*at, *worker))
+            .expect("there is at least one worker");
+        let starts = |step: &StepIndex| ready_at(graph, tails, &ended, *step);
+        let ready = waiting.iter().filter_map(|step| Some((*step, starts(step)?)));
+        // The earliest possible start counts first, then the longest tail, then order.
+        let (step, at) = ready
+            .map(|(step, at)| (step, at.max(now)))
+            .min_by_key(|(step, at)| (*at, std::cmp::Reverse(tails[step]), *step))
+            .expect("needs come first, so some step has all of them ended");
+        let end = at + cost(step);
+        waiting.remove(&step);
+        ended.insert(step, end);
+        free[worker] = end;
+        slots.push(Slot { step, worker, start_ms: at, end_ms: end });
+    }
+    slots
+}
+
+/// When all needs of `step` have ended; none while one of them is not placed.
+fn ready_at(
+    graph: &Graph,
+    tails: &BTreeMap<StepIndex, u64>,
+    ended: &BTreeMap<StepIndex, u64>,
+    step: StepIndex,
+) -> Option<u64> {
+    graph
+        .step(step)
+        .inputs
+        .iter()
+        .filter(|need| tails.contains_key(need))
+        .try_fold(0, |at, need| Some(at.max(*ended.get(need)?)))
+}
+
+fn critical(
+    graph: &Graph,
+    tails: &BTreeMap<StepIndex, u64>,
+    cost: &dyn Fn(StepIndex) -> u64,
+) -> BTreeSet<StepIndex> {
+    let longest = tails.values().copied().max().unwrap_or(0);
+    let mut heads: BTreeMap<StepIndex, u64> = BTreeMap::new();
+    for step in tails.keys() {
+        let needs = &graph.step(*step).inputs;
+        let head = needs.iter().filter_map(|n| Some(heads.get(n)? + cost(*n))).max().unwrap_or(0);
+        heads.insert(*step, head);
+    }
+    let on_path = |step: &&StepIndex| heads[*step] + tails[*step] == longest && longest > 0;
+    tails.keys().filter(on_path).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bakehouse_model::oci::Platform;
+    use bakehouse_model::op::{ContextSource, File, Op, Source};
+
+    use super::*;
+    use crate::graph::{NewStep, Origin};
+
+    fn step(graph: &mut Graph, name: &str, inputs: Vec<StepIndex>) -> StepIndex {
+        let op = if inputs.is_empty() {
+            Op::Source(Source::Context(ContextSource {
+                name: name.to_owned(),
+                root: "/".to_owned(),
+                ignore: Vec::new(),
+            }))
+        } else {
+            Op::File(File { base: Some(0), actions: Vec::new() })
+        };
+        let origin = Origin {
+            name: name.to_owned(),
+            image: "i".to_owned(),
+            stage: String::new(),
+            position: (0, 0),
+            location: None,
+        };
+        graph.add(NewStep {
+            op,
+            inputs,
+            platform: Platform::linux("amd64"),
+            no_cache: false,
+            origin,
+        })
+    }
+
+    /// A small linear congruential generator: tests must not depend on chance.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, limit: u64) -> u64 {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % limit
+        }
+    }
+
+    #[test]
+    fn no_schedule_leaves_the_bounds_or_starts_before_its_needs() {
+        let mut numbers = Numbers(7);
+        for round in 0..200_u64 {
+            let mut graph = Graph::default();
+            let mut costs = BTreeMap::new();
+            let count = 2 + numbers.below(20);
+            let mut all = Vec::new();
+            for at in 0..count {
+                let needs: Vec<StepIndex> =
+                    all.iter().copied().filter(|_| numbers.below(4) == 0).collect();
+                let index = step(&mut graph, &format!("{round}-{at}"), needs);
+                if !all.contains(&index) {
+                    all.push(index);
+                }
+                costs.insert(index, 1 + numbers.below(50));
+            }
+            let steps: BTreeSet<StepIndex> = all.iter().copied().collect();
+            let cost = |s: StepIndex| costs[&s];
+            for workers in 1..=4_u64 {
+                let plan = schedule(&graph, &steps, &cost, usize::try_from(workers).unwrap());
+                assert_eq!(plan.slots.len(), steps.len());
+                assert!(plan.makespan_ms >= plan.lower_bound_ms);
+                assert!(plan.makespan_ms * workers <= plan.lower_bound_ms * (2 * workers - 1));
+                let ends: BTreeMap<StepIndex, u64> =
+                    plan.slots.iter().map(|s| (s.step, s.end_ms)).collect();
+                for slot in &plan.slots {
+                    for need in &graph.step(slot.step).inputs {
+                        assert!(ends[need] <= slot.start_ms);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_tail_goes_first() {
+        let mut graph = Graph::default();
+        let base = step(&mut graph, "base", vec![]);
+        let short = step(&mut graph, "short", vec![base]);
+        let other = step(&mut graph, "other", vec![]);
+        let long = step(&mut graph, "long", vec![other, base]);
+        let costs = BTreeMap::from([(base, 1), (short, 1), (other, 5), (long, 20)]);
+        let steps = costs.keys().copied().collect();
+        let plan = schedule(&graph, &steps, &|s| costs[&s], 1);
+        let order: Vec<StepIndex> = plan.slots.iter().map(|s| s.step).collect();
+        assert_eq!(order, [other, base, long, short]);
+        assert_eq!(plan.critical, BTreeSet::from([other, long]));
+    }
+}
