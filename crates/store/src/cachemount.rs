@@ -115,3 +115,61 @@ impl CacheMount {
         File::create(&path).map(drop).map_err(StoreError::io("create", &path))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        (folder, store)
+    }
+
+    #[test]
+    fn who_shares_meets_and_who_wants_its_own_does_not() {
+        let (_folder, store) = store();
+        let take = |sharing| store.try_cache_mount("/root/.cache", sharing).unwrap();
+        let shared = take(Sharing::Shared).unwrap();
+        let path = shared.path().unwrap();
+        assert_eq!(take(Sharing::Shared).unwrap().path().unwrap(), path);
+        let private = take(Sharing::Private).unwrap();
+        assert_ne!(private.path().unwrap(), path);
+        assert_ne!(take(Sharing::Private).unwrap().path().unwrap(), private.path().unwrap());
+        let own = private.path().unwrap();
+        drop(private);
+        assert_eq!(take(Sharing::Private).unwrap().path().unwrap(), own, "it is used again");
+        drop(shared);
+        assert_eq!(take(Sharing::Private).unwrap().path().unwrap(), path, "the first is free");
+        let other = store.try_cache_mount("/other", Sharing::Shared).unwrap().unwrap();
+        assert_ne!(other.path().unwrap(), path);
+    }
+
+    #[test]
+    fn who_locks_waits_for_its_turn() {
+        let (_folder, store) = store();
+        let first = store.cache_mount("apt", Sharing::Locked).unwrap();
+        assert!(store.try_cache_mount("apt", Sharing::Locked).unwrap().is_none());
+        let path = first.path().unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| store.cache_mount("apt", Sharing::Locked).unwrap());
+            drop(first);
+            assert_eq!(waiting.join().unwrap().path().unwrap(), path);
+        });
+    }
+
+    #[test]
+    fn an_instance_is_new_until_it_is_ready_and_keeps_its_files() {
+        let (_folder, store) = store();
+        for (new, ready) in [(true, false), (true, true), (false, false)] {
+            let mount = store.cache_mount("pip", Sharing::Shared).unwrap();
+            assert_eq!(mount.is_new(), new);
+            fs::write(mount.path().unwrap().join("file"), "x").unwrap();
+            if ready {
+                mount.mark_ready().unwrap();
+            }
+        }
+        let mount = store.cache_mount("pip", Sharing::Locked).unwrap();
+        assert!(mount.path().unwrap().join("file").exists());
+    }
+}

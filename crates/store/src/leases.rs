@@ -94,3 +94,37 @@ fn clean(folder: &std::path::Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_lists_what_it_holds_while_it_lives() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let leases = || -> Vec<PathBuf> {
+            let entries = fs::read_dir(store.home().join("leases")).unwrap();
+            entries.map(|entry| entry.unwrap().path()).collect()
+        };
+        let dead = store.home().join("leases/dead");
+        fs::write(&dead, "since 0\nlayer x\n").unwrap();
+
+        let lease = store.lease().unwrap();
+        assert!(!dead.exists(), "nobody has its lock");
+        let layer: LayerId = "step-1".parse().unwrap();
+        let digest = Digest::of("x");
+        lease.hold_layers([&layer]).unwrap();
+        lease.hold_blobs([&digest]).unwrap();
+        lease.hold_layers([]).unwrap();
+        let second = Store::open(store.home()).unwrap().lease().unwrap();
+        assert_eq!(leases().len(), 2, "a live lease is not removed");
+        drop(second);
+        let text = fs::read_to_string(&leases()[0]).unwrap();
+        let (since, rest) = text.split_once('\n').unwrap();
+        assert!(since.strip_prefix("since ").unwrap().parse::<u64>().unwrap() > 0);
+        assert_eq!(rest, format!("layer step-1\nblob {digest}\n"));
+        drop(lease);
+        assert_eq!(leases(), Vec::<PathBuf>::new());
+    }
+}

@@ -59,3 +59,39 @@ impl Store {
         Ok(self.home().join(bucket).join(Digest::of(key).hex()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_file_is_replaced_whole_and_a_cut_one_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let bucket = "statcache-v1";
+        assert_eq!(store.read_small(bucket, "/a/b").unwrap(), None);
+        for contents in [&b"first"[..], b"", b"the second"] {
+            store.write_small(bucket, "/a/b", contents).unwrap();
+            assert_eq!(store.read_small(bucket, "/a/b").unwrap().unwrap(), contents);
+        }
+        assert_eq!(store.read_small(bucket, "/a/c").unwrap(), None);
+        let path = store.small_path(bucket, "/a/b").unwrap();
+        let whole = fs::read(&path).unwrap();
+        for len in 0..whole.len() {
+            fs::write(&path, &whole[..len]).unwrap();
+            assert_eq!(store.read_small(bucket, "/a/b").unwrap(), None, "{len}");
+        }
+        fs::write(&path, vec![0; whole.len()]).unwrap();
+        assert_eq!(store.read_small(bucket, "/a/b").unwrap(), None);
+    }
+
+    #[test]
+    fn a_bucket_cannot_be_a_path_or_something_of_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        for bucket in ["", "..", "a/b", "blobs", "tmp", "layers-v1", "A"] {
+            let error = store.write_small(bucket, "x", b"").unwrap_err();
+            assert!(matches!(error, StoreError::Bucket { .. }), "{error}");
+        }
+    }
+}

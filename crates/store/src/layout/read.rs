@@ -324,3 +324,84 @@ impl Read for InArchive<'_> {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(bytes: &[u8]) -> Result<Layout, LayoutError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        Layout::open(file.path())
+    }
+
+    fn entry(name: &str, kind: EntryType, size: u64, bytes: &[u8]) -> Vec<u8> {
+        let mut header = Header::new_ustar();
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_cksum();
+        let mut all = header.as_bytes().to_vec();
+        all.extend_from_slice(bytes);
+        all.resize(all.len().next_multiple_of(512), 0);
+        all
+    }
+
+    const INDEX: &[u8] = br#"{"schemaVersion":2,"manifests":[]}"#;
+
+    #[test]
+    fn junk_is_refused_with_a_reason() {
+        let cases = [
+            (Vec::new(), "it has no `index.json`"),
+            (vec![0x1f; 2000], "it is neither a folder nor an uncompressed tar archive"),
+            (entry("index.json", EntryType::Regular, 5000, b"{"), "middle of an entry"),
+            (entry("index.json", EntryType::Regular, u64::MAX / 2, b"{"), "middle of an entry"),
+            (entry("x/index.json", EntryType::Regular, 0, b""), "it has no `index.json`"),
+            (entry("index.json", EntryType::Symlink, 0, b""), "it has no `index.json`"),
+            (entry("index.json", EntryType::Regular, 1, b"{"), "is not an image index"),
+        ];
+        for (bytes, why) in cases {
+            let error = open(&bytes).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let error = Layout::open(folder.path()).unwrap_err();
+        assert!(matches!(error, LayoutError::NotALayout { .. }), "{error}");
+        let error = Layout::open(&folder.path().join("absent")).unwrap_err();
+        assert!(matches!(error, LayoutError::Io { .. }), "{error}");
+    }
+
+    #[test]
+    fn names_with_a_dot_and_sizes_in_extended_headers_are_read() {
+        let digest = Digest::of("content");
+        let mut archive = entry("./index.json", EntryType::Regular, INDEX.len() as u64, INDEX);
+        archive.extend(entry("pax", EntryType::XHeader, 10, b"10 size=7\n"));
+        let name = format!("./blobs/sha256/{}", digest.hex());
+        archive.extend(entry(&name, EntryType::Regular, 0, b"content"));
+        archive.extend(entry("blobs/sha256/../../x", EntryType::Regular, 0, b""));
+        let layout = open(&archive).unwrap();
+        assert_eq!(layout.document(&digest).unwrap(), b"content");
+        assert_eq!(layout.images(), []);
+    }
+
+    #[test]
+    fn a_document_of_any_size_is_not_read() {
+        let size = MAX_DOCUMENT + 1;
+        let big = vec![b' '; usize::try_from(size).unwrap()];
+        let error = open(&entry("index.json", EntryType::Regular, size, &big)).unwrap_err();
+        assert!(matches!(error, LayoutError::TooLarge { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_folder_whose_blob_is_a_pipe_does_not_block() {
+        let folder = tempfile::tempdir().unwrap();
+        let digest = Digest::of("x");
+        std::fs::write(folder.path().join("index.json"), INDEX).unwrap();
+        std::fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();
+        let pipe = folder.path().join("blobs/sha256").join(digest.hex());
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let layout = Layout::open(folder.path()).unwrap();
+        assert!(matches!(layout.document(&digest), Err(LayoutError::Io { .. })));
+    }
+}

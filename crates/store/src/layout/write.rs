@@ -115,11 +115,18 @@ fn supersedes(new: &Descriptor, old: &Descriptor) -> bool {
 }
 
 fn earlier(path: &Path) -> Result<Vec<Descriptor>, LayoutError> {
-    let bytes = match fs::read(path) {
+    let file = match fs::File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(LayoutError::io("read", path))?,
+        other => other.map_err(LayoutError::io("open", path))?,
     };
-    let index: Index = from_json(&bytes, &path.display().to_string(), "an image index")?;
+    let mut bytes = Vec::new();
+    let size = file.take(MAX_DOCUMENT + 1).read_to_end(&mut bytes);
+    let size = size.map_err(LayoutError::io("read", path))? as u64;
+    let name = path.display().to_string();
+    if size > MAX_DOCUMENT {
+        return Err(LayoutError::TooLarge { name, size });
+    }
+    let index: Index = from_json(&bytes, &name, "an image index")?;
     Ok(index.manifests)
 }
 
@@ -291,5 +298,200 @@ impl<W: Write> Archive<W> {
     fn finish(mut self) -> Result<(), LayoutError> {
         self.bytes(&[0; 1024])?;
         self.out.flush().map_err(|source| LayoutError::Write { source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::io::Cursor;
+
+    use super::*;
+    use crate::layout::Layout;
+
+    /// An image of one layer, in OCI's or in Docker's media types.
+    fn image(store: &Store, content: &str, docker: bool) -> Descriptor {
+        let put = |media_type: &str, bytes: &[u8]| {
+            Descriptor::new(media_type, store.put_blob(bytes).unwrap(), bytes.len() as u64)
+        };
+        let types = match docker {
+            false => [media_type::MANIFEST, media_type::CONFIG, media_type::LAYER_GZIP],
+            true => [
+                media_type::DOCKER_MANIFEST,
+                media_type::DOCKER_CONFIG,
+                media_type::DOCKER_LAYER_GZIP,
+            ],
+        };
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: Some(types[0].to_owned()),
+            config: put(types[1], format!("{{\"author\":\"{content}\"}}").as_bytes()),
+            layers: vec![put(types[2], content.as_bytes()), put(types[2], b"shared")],
+            annotations: BTreeMap::new(),
+            extra: BTreeMap::new(),
+        };
+        put(types[0], &to_json(&manifest))
+    }
+
+    fn list(images: &[(&Descriptor, &[&str])]) -> Vec<LayoutImage> {
+        let image = |(manifest, names): &(&Descriptor, &[&str])| LayoutImage {
+            manifest: (*manifest).clone(),
+            references: names.iter().map(|name| name.parse().unwrap()).collect(),
+        };
+        images.iter().map(image).collect()
+    }
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("home")).unwrap();
+        (folder, store)
+    }
+
+    fn entries(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
+        let mut archive = tar::Archive::new(Cursor::new(archive));
+        let read = |entry: io::Result<tar::Entry<'_, _>>| {
+            let mut entry = entry.unwrap();
+            assert_eq!(entry.header().mtime().unwrap(), 0);
+            let name = entry.path().unwrap().display().to_string();
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            (name, bytes)
+        };
+        archive.entries().unwrap().map(read).collect()
+    }
+
+    #[test]
+    fn a_docker_archive_is_sorted_repeatable_and_lists_its_images() {
+        let (_folder, store) = store();
+        let (one, two) = (image(&store, "one", false), image(&store, "two", true));
+        let images = list(&[(&one, &["app", "127.0.0.1:5000/app:1"]), (&two, &[])]);
+        let mut archive = Vec::new();
+        write_docker_tar(&store, &images, &mut archive).unwrap();
+        let mut again = Vec::new();
+        write_docker_tar(&store, &images, &mut again).unwrap();
+        assert_eq!(archive, again);
+
+        let entries = entries(&archive);
+        let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(names.is_sorted(), "{names:?}");
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 7 + 2 + 3);
+        for (name, bytes) in &entries {
+            if let Some(hex) = name.strip_prefix("blobs/sha256/").filter(|hex| !hex.is_empty()) {
+                assert_eq!(Digest::of(bytes).hex(), hex);
+            }
+        }
+        let listed = &entries.iter().find(|(name, _)| name == "manifest.json").unwrap().1;
+        let listed: serde_json::Value = serde_json::from_slice(listed).unwrap();
+        let manifest: Manifest =
+            from_json(&store.read_blob(&one.digest, 9999).unwrap(), "", "").unwrap();
+        assert_eq!(listed[0]["Config"], blob_name(&manifest.config.digest));
+        assert_eq!(listed[0]["Layers"][1], blob_name(&Digest::of("shared")));
+        let tags = serde_json::json!(["app:latest", "127.0.0.1:5000/app:1"]);
+        assert_eq!((&listed[0]["RepoTags"], &listed[1]["RepoTags"]), (&tags, &().into()));
+    }
+
+    #[test]
+    fn an_oci_archive_comes_back_as_it_was() {
+        let (folder, store) = store();
+        let one = image(&store, "one", false);
+        let path = folder.path().join("image.tar");
+        let out = fs::File::create(&path).unwrap();
+        write_oci_tar(&store, &list(&[(&one, &["ghcr.io/org/app:1.2"])]), out).unwrap();
+
+        let layout = Layout::open(&path).unwrap();
+        let name = "ghcr.io/org/app:1.2";
+        let found = layout.find("1.2").unwrap().unwrap();
+        assert_eq!(found.annotations[IMAGE_NAME], name);
+        assert_eq!(layout.find(name).unwrap().unwrap(), found);
+        assert_eq!(layout.images()[0].0.as_deref(), Some("1.2"));
+        assert_eq!(layout.find("absent").unwrap(), None);
+        let other = Store::open(&folder.path().join("other")).unwrap();
+        let imported = layout.import(&other, &found, Some(&Platform::host())).unwrap();
+        assert_eq!(imported.digest, one.digest);
+        let digests = |store: &Store| -> BTreeSet<_> {
+            let blobs = fs::read_dir(store.home().join("blobs/sha256")).unwrap();
+            blobs.map(|entry| entry.unwrap().file_name()).collect()
+        };
+        assert_eq!(digests(&other), digests(&store));
+    }
+
+    #[test]
+    fn a_folder_collects_images_and_a_name_moves() {
+        let (folder, store) = store();
+        let dir = folder.path().join("layout");
+        let (one, two) = (image(&store, "one", false), image(&store, "two", false));
+        write_oci_dir(&store, &list(&[(&one, &["app:1", "app:2"])]), &dir).unwrap();
+        write_oci_dir(&store, &list(&[(&two, &["app:2"])]), &dir).unwrap();
+        write_oci_dir(&store, &list(&[(&two, &[])]), &dir).unwrap();
+        write_oci_dir(&store, &list(&[(&two, &[])]), &dir).unwrap();
+        let layout = Layout::open(&dir).unwrap();
+        let images: Vec<_> =
+            layout.images().into_iter().map(|(name, it)| (name, it.digest)).collect();
+        let expected = [(Some("1"), &one), (Some("2"), &two), (None, &two)];
+        let expected = expected.map(|(name, it)| (name.map(str::to_owned), it.digest.clone()));
+        assert_eq!(images, expected);
+        assert_eq!(fs::read(dir.join("oci-layout")).unwrap(), OCI_LAYOUT);
+        let shared = dir.join(blob_name(&Digest::of("shared")));
+        assert_eq!(fs::read(shared).unwrap(), b"shared");
+    }
+
+    #[test]
+    fn an_index_gives_docker_this_platform_and_import_the_one_asked_for() {
+        let (folder, store) = store();
+        let (mut ours, mut other) = (image(&store, "one", false), image(&store, "two", false));
+        ours.platform = Some(Platform::host());
+        other.platform = Some("linux/s390x".parse().unwrap());
+        let mut document = index(&[]);
+        document.manifests = vec![other.clone(), ours.clone()];
+        let bytes = to_json(&document);
+        let digest = store.put_blob(&bytes).unwrap();
+        let both = Descriptor::new(media_type::INDEX, digest, bytes.len() as u64);
+        let images = list(&[(&both, &["app"])]);
+        assert_eq!(docker_images(&store, &images).unwrap().len(), 1);
+
+        let dir = folder.path().join("layout");
+        write_oci_dir(&store, &images, &dir).unwrap();
+        let layout = Layout::open(&dir).unwrap();
+        let found = layout.find("latest").unwrap().unwrap();
+        let target = Store::open(&folder.path().join("target")).unwrap();
+        let s390x = layout.import(&target, &found, other.platform.as_ref()).unwrap();
+        assert_eq!(s390x.digest, other.digest);
+        assert_eq!(target.blob_size(&ours.digest), None);
+        let arm = "linux/riscv64".parse().unwrap();
+        let error = layout.import(&target, &found, Some(&arm)).unwrap_err();
+        assert!(matches!(error, LayoutError::NoPlatform { .. }), "{error}");
+        layout.import(&target, &found, None).unwrap();
+        assert!(target.blob_size(&both.digest).is_some());
+        // By digest, what is in no index is found too.
+        assert_eq!(
+            layout.find(ours.digest.as_str()).unwrap().unwrap().media_type,
+            media_type::MANIFEST
+        );
+    }
+
+    #[test]
+    fn a_damaged_or_missing_blob_is_an_error_and_not_an_archive() {
+        let (folder, store) = store();
+        let one = image(&store, "one", false);
+        let images = list(&[(&one, &["app"])]);
+        let path = store.blob_path(&Digest::of("shared"));
+        fs::remove_file(&path).unwrap();
+        let error = write_oci_tar(&store, &images, io::sink()).unwrap_err();
+        assert!(matches!(error, LayoutError::Store(StoreError::Missing { .. })), "{error}");
+        fs::write(&path, "shareD").unwrap();
+        let error = write_oci_tar(&store, &images, io::sink()).unwrap_err();
+        assert!(matches!(error, LayoutError::Store(StoreError::DigestMismatch { .. })), "{error}");
+        let layer = Descriptor::new(media_type::LAYER, Digest::of("shared"), 6);
+        let error = write_oci_tar(&store, &list(&[(&layer, &[])]), io::sink()).unwrap_err();
+        assert!(matches!(error, LayoutError::NotAnImage { .. }), "{error}");
+
+        let dir = folder.path().join("layout");
+        write_oci_dir(&store, &images, &dir).unwrap();
+        let other = Store::open(&folder.path().join("other")).unwrap();
+        let layout = Layout::open(&dir).unwrap();
+        let found = layout.find("latest").unwrap().unwrap();
+        let error = layout.import(&other, &found, None).unwrap_err();
+        assert!(matches!(error, LayoutError::Store(StoreError::DigestMismatch { .. })), "{error}");
+        assert_eq!(other.blob_size(&one.digest), None, "the manifest comes last");
     }
 }
