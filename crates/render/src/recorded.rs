@@ -1,5 +1,8 @@
 //! Runs that never happened, for the tests: what a dispatcher would have said.
 
+use std::io;
+use std::sync::{Arc, Mutex};
+
 use bakehouse_model::{
     Diagnostic, Digest, Event, EventKind, ExitCode, ImageInfo, Location, MissReason, Outcome,
     PathChange, Severity, StepId, StepInfo, Stream, TransferKind,
@@ -10,6 +13,21 @@ use bakehouse_model::{
 pub(crate) struct Log {
     events: Vec<Event>,
     now_ms: u64,
+}
+
+/// A sink that the test keeps the other end of.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pipe(pub(crate) Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 type Step<'a> = (&'a str, &'a str, &'a str, &'a [&'a str]);

@@ -203,28 +203,11 @@ fn image_ended(name: &str, progress: &Progress, style: Style) -> Option<Line> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use bakehouse_model::{ExitCode, MissReason, Stream, TransferKind};
 
     use super::screen::Screen;
     use super::*;
-    use crate::recorded::{self, Log};
-
-    /// A pipe to the screen that the test keeps the other end of.
-    #[derive(Clone, Default)]
-    struct Pipe(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Pipe {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::recorded::{self, Log, Pipe};
 
     const GLYPHS: Style = Style { colour: false, unicode: true };
 

@@ -71,8 +71,17 @@ impl fmt::Debug for Watchers {
 
 #[cfg(test)]
 mod tests {
+    use bakehouse_model::{
+        Diagnostic, Digest, EventKind, ExitCode, Location, MissReason, Severity, Stream,
+        TransferKind,
+    };
+
     use super::*;
-    use crate::{JsonLines, Style, recorded};
+    use crate::recorded::Pipe;
+    use crate::{
+        Column, GraphImage, JsonLines, Size, Style, Tty, diagnostic, excerpt, failure, recorded,
+        summary, table, tree,
+    };
 
     struct Closed;
 
@@ -97,5 +106,87 @@ mod tests {
         watchers.tick(99_999);
         assert_eq!(watchers.renderers.len(), 1);
         assert!(watchers.into_progress().exit().is_some());
+    }
+
+    const HOSTILE: &str = "\u{1b}[5;7;9m\u{1b}[2J\u{1b}]0;t\u{7}a\u{202e}\u{9b}3Jb\u{8}\r\nc\0";
+
+    /// A run in which everything that can be a text is hostile.
+    fn hostile() -> Vec<Event> {
+        let mut log = recorded::Log::new();
+        let image = HOSTILE;
+        log.plan(
+            &[("a", image, HOSTILE, &[]), ("b", "app", HOSTILE, &[])],
+            &[(image, "a", &[]), ("app", "b", &[image])],
+        );
+        let diagnostic = Diagnostic {
+            location: Some(Location { file: HOSTILE.to_owned(), line: 1, end_line: 1 }),
+            severity: Severity::Error,
+            code: HOSTILE.to_owned(),
+            message: HOSTILE.to_owned(),
+            help: Some(HOSTILE.to_owned()),
+        };
+        log.at(300).say(EventKind::Noticed { diagnostic });
+        log.start("a", MissReason::VariableChanged { name: HOSTILE.to_owned() });
+        log.line("a", Stream::Stdout, HOSTILE).moved(TransferKind::Pull, HOSTILE, 1, 2);
+        log.at(400).moved(TransferKind::Pull, HOSTILE, 2, 2).built("a", 100);
+        log.image_done(image, 5, false);
+        let (dest, kind) = (HOSTILE.to_owned(), HOSTILE.to_owned());
+        log.say(EventKind::Exported { image: image.to_owned(), kind, dest });
+        let (reference, digest) = (HOSTILE.to_owned(), Digest::of(""));
+        log.say(EventKind::TagMoved {
+            image: image.to_owned(),
+            reference,
+            digest,
+            unchanged: false,
+        });
+        log.start("b", MissReason::Forced).line("b", Stream::Stderr, HOSTILE);
+        log.at(900).failed("b", &[HOSTILE], &[HOSTILE]).image_failed("app", &[HOSTILE]);
+        log.finish(ExitCode::WorkFailed);
+        log.events().to_vec()
+    }
+
+    fn seen(renderer: impl FnOnce(Pipe) -> Box<dyn Renderer>) -> String {
+        let pipe = Pipe::default();
+        let mut renderer = renderer(pipe.clone());
+        let mut progress = Progress::default();
+        for event in &hostile() {
+            progress.apply(event);
+            renderer.show(event, &progress).unwrap();
+            renderer.tick(event.at_ms + 50, &progress).unwrap();
+        }
+        let bytes = pipe.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn no_text_from_outside_reaches_a_window_with_its_controls() {
+        let progress = Progress::replay(&hostile());
+        let source = |_: &str| Some(HOSTILE.to_owned());
+        let graph = GraphImage {
+            name: HOSTILE.to_owned(),
+            file: HOSTILE.to_owned(),
+            context: HOSTILE.to_owned(),
+            needs: vec![HOSTILE.to_owned()],
+            notes: vec![HOSTILE.to_owned()],
+        };
+        let windows = [
+            seen(|pipe| Box::new(crate::Plain::new(pipe, Style::PLAIN))),
+            seen(|pipe| Box::new(crate::Quiet::new(pipe, Style::PLAIN))),
+            summary::text(&progress, Style::PLAIN, 200),
+            failure::report(&progress, source, Style::PLAIN),
+            diagnostic(&progress.notices()[0], Some(HOSTILE), Style::PLAIN),
+            excerpt(HOSTILE, HOSTILE, 1, 1),
+            tree(&[graph], Style::PLAIN),
+            table(&[Column::left(HOSTILE)], &[vec![HOSTILE.to_owned()]], 99, Style::PLAIN),
+        ];
+        for window in windows {
+            let stray = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!window.is_empty() && !window.contains(stray), "{window:?}");
+        }
+        let size = Size { columns: 80, rows: 24 };
+        let live = seen(|pipe| Box::new(Tty::new(pipe, Style::FULL, move || size)));
+        for stray in ["5;7;9", "[2J", "]0;", "\u{7}", "\u{8}", "\u{9b}", "\u{202e}", "\0"] {
+            assert!(!live.is_empty() && !live.contains(stray), "{stray:?} in {live:?}");
+        }
     }
 }

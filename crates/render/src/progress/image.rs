@@ -189,10 +189,15 @@ impl Progress {
         image.chain.iter().any(cancelled).then_some(ImageState::Cancelled)
     }
 
+    /// Every step that `image` stands on, needs first.
+    pub fn steps_of(&self, image: &ImageProgress) -> impl Iterator<Item = &StepProgress> {
+        image.chain.iter().map(|&at| &self.steps[at])
+    }
+
     /// The first failed step that `image` stands on.
     pub fn failed_step(&self, image: &ImageProgress) -> Option<&StepProgress> {
         let failed = |step: &&StepProgress| matches!(step.state, StepState::Failed { .. });
-        image.chain.iter().map(|&at| &self.steps[at]).find(failed)
+        self.steps_of(image).find(failed)
     }
 
     /// Images that cannot be made because `step` failed.
@@ -207,7 +212,7 @@ impl Progress {
     pub fn blame(&self, image: &ImageProgress) -> Option<&StepProgress> {
         let ran = |step: &&StepProgress| step.miss.is_some();
         let mut own = image.own.iter().map(|&at| &self.steps[at]);
-        own.find(ran).or_else(|| image.chain.iter().map(|&at| &self.steps[at]).find(ran))
+        own.find(ran).or_else(|| self.steps_of(image).find(ran))
     }
 
     /// Why `image` was built anew, in words; none if nothing of it ran.
@@ -248,8 +253,7 @@ impl Progress {
     /// How long the steps ran that are counted for `image`; a step that several images
     /// share is counted for the first of them only, so that these times add up.
     pub fn image_ran_ms(&self, image: &ImageProgress) -> u64 {
-        let counted = image.chain.iter().map(|&at| &self.steps[at]);
-        let counted = counted.filter(|step| step.info.image == image.info.name);
+        let counted = self.steps_of(image).filter(|step| step.info.image == image.info.name);
         counted.fold(0, |sum, step| sum.saturating_add(step.ran_ms))
     }
 }
