@@ -219,5 +219,7 @@ RUN --mount=type=cache,id=packages,target=/var/cache/fleet \
     sh lib/install.sh @NAME@ /mnt/packages.txt site
 
 RUN echo @NAME@ >>/etc/fleet/lineage
+# For those who ask what is in here.
+COPY bases/packages/@NAME@.txt packages/
 LABEL fleet.level="2"
 "#;
