@@ -5,6 +5,8 @@
 //! [`words`] does that when the planner knows their values.
 
 pub mod ast;
+pub mod glob;
+pub mod ignore;
 pub mod mount;
 pub mod words;
 
