@@ -2,10 +2,10 @@
 
 use bakehouse_model::oci::{Platform, Reference};
 use bakehouse_model::{Digest, Snapshot};
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 
-use crate::layers::Seen;
-use crate::records::{join_layers, parse_layers};
+use crate::layers::{Stacks, stack_to_row};
+use crate::records::digest_of_row;
 use crate::store::{Store, StoreError, now_ms};
 
 /// A named image: a root that everything it needs hangs on.
@@ -40,27 +40,26 @@ impl Store {
 
     /// The manifest of the image with this name, if it is in the store.
     pub fn image(&self, name: &str) -> Result<Option<Digest>, StoreError> {
-        let text: Option<String> = self.index().read(|rows, _| {
+        let found = self.index().read(|rows, _| {
             rows.prepare_cached("SELECT manifest FROM images WHERE name = ?1")?
-                .query_row([name], |row| row.get(0))
+                .query_row([name], digest_of_row)
                 .optional()
         })?;
-        self.manifest_of_row(text)
+        Ok(self.if_there(found))
     }
 
     /// Every named image, by name.
     pub fn images(&self) -> Result<Vec<StoredImage>, StoreError> {
-        let rows: Vec<(String, String, u64)> = self.index().read(|rows, _| {
-            rows.prepare_cached("SELECT name, manifest, updated_ms FROM images ORDER BY name")?
-                .query_map([], |row| row.try_into())?
+        let mut images: Vec<StoredImage> = self.index().read(|rows, _| {
+            let image = |row: &Row<'_>| {
+                let manifest = digest_of_row(row)?;
+                Ok(StoredImage { name: row.get(1)?, manifest, updated_ms: row.get(2)? })
+            };
+            rows.prepare_cached("SELECT manifest, name, updated_ms FROM images ORDER BY name")?
+                .query_map([], image)?
                 .collect()
         })?;
-        let mut images = Vec::with_capacity(rows.len());
-        for (name, manifest, updated_ms) in rows {
-            if let Some(manifest) = self.manifest_of_row(Some(manifest))? {
-                images.push(StoredImage { name, manifest, updated_ms });
-            }
-        }
+        images.retain(|image| self.blob_size(&image.manifest).is_some());
         Ok(images)
     }
 
@@ -86,22 +85,24 @@ impl Store {
         platform: &Platform,
     ) -> Result<Option<Resolution>, StoreError> {
         let (reference, platform) = (reference.to_string(), platform_name(platform));
-        let row: Option<(String, u64)> = self.index().read(|rows, _| {
+        self.index().read(|rows, _| {
+            let resolution = |row: &Row<'_>| {
+                Ok(Resolution { manifest: digest_of_row(row)?, resolved_ms: row.get(1)? })
+            };
             rows.prepare_cached(
                 "SELECT manifest, resolved_ms FROM resolutions
                  WHERE reference = ?1 AND platform = ?2",
             )?
-            .query_row([&reference, &platform], |row| row.try_into())
+            .query_row([&reference, &platform], resolution)
             .optional()
-        })?;
-        let Some((manifest, resolved_ms)) = row else { return Ok(None) };
-        Ok(Some(Resolution { manifest: self.digest_of_row(&manifest)?, resolved_ms }))
+        })
     }
 
-    /// Remembers which layers the image with this manifest was unpacked to.
+    /// Remembers which layers the image with this manifest was unpacked to. They must be in
+    /// the store, or this is not remembered.
     pub fn put_unpacked(&self, manifest: &Digest, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let layers = join_layers(snapshot);
         self.index().write(|rows, _| {
+            let Some(layers) = stack_to_row(rows, snapshot)? else { return Ok(()) };
             rows.prepare_cached("INSERT OR REPLACE INTO unpacked VALUES (?1, ?2)")?
                 .execute([manifest.as_str(), &layers])
                 .map(drop)
@@ -110,17 +111,14 @@ impl Store {
 
     /// The layers that the image was unpacked to, if they are all there.
     pub fn unpacked(&self, manifest: &Digest) -> Result<Option<Snapshot>, StoreError> {
-        let row: Option<String> = self.index().read(|rows, _| {
-            rows.prepare_cached("SELECT layers FROM unpacked WHERE manifest = ?1")?
-                .query_row([manifest.as_str()], |row| row.get(0))
-                .optional()
-        })?;
-        let Some(text) = row else { return Ok(None) };
-        let snapshot =
-            parse_layers(&text).ok_or_else(|| self.index().bad_row("layer ids", &text))?;
-        let mut seen = Seen::default();
-        let whole = self.index().read(|rows, boot| seen.all(self, rows, boot, &snapshot.layers))?;
-        Ok(whole.then_some(snapshot))
+        self.index().read(|rows, boot| {
+            let mut stacks = Stacks::new(self, rows, boot)?;
+            let found = rows
+                .prepare_cached("SELECT layers FROM unpacked WHERE manifest = ?1")?
+                .query_row([manifest.as_str()], |row| stacks.read(row.get_ref(0)?.as_str()?))
+                .optional()?;
+            Ok(found.flatten())
+        })
     }
 }
 
@@ -129,5 +127,63 @@ fn platform_name(platform: &Platform) -> String {
     match &platform.os_version {
         Some(version) => format!("{platform} {version}"),
         None => platform.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LayerMeta;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        (folder, store)
+    }
+
+    #[test]
+    fn a_name_moves_and_an_image_without_its_manifest_is_none() {
+        let (_folder, store) = store();
+        let (one, two) = (store.put_blob(b"one").unwrap(), store.put_blob(b"two").unwrap());
+        store.put_image("b", &one).unwrap();
+        store.put_image("a", &one).unwrap();
+        store.put_image("b", &two).unwrap();
+        let names = || -> Vec<_> {
+            store.images().unwrap().into_iter().map(|it| (it.name, it.manifest)).collect()
+        };
+        assert_eq!(names(), [("a".to_owned(), one.clone()), ("b".to_owned(), two.clone())]);
+        assert_eq!(store.image("b").unwrap(), Some(two.clone()));
+        std::fs::remove_file(store.blob_path(&two)).unwrap();
+        assert_eq!(store.image("b").unwrap(), None);
+        assert_eq!(names(), [("a".to_owned(), one)]);
+    }
+
+    #[test]
+    fn a_resolution_is_of_one_reference_and_one_platform() {
+        let (_folder, store) = store();
+        let debian: Reference = "debian:12".parse().unwrap();
+        let [amd64, arm64] = ["linux/amd64", "linux/arm64"].map(|it| it.parse().unwrap());
+        let manifest = Digest::of("manifest");
+        store.put_resolution(&debian, &amd64, &manifest).unwrap();
+        let found = store.resolution(&debian, &amd64).unwrap().unwrap();
+        assert!(found.manifest == manifest && found.resolved_ms > 0);
+        assert_eq!(store.resolution(&debian, &arm64).unwrap(), None);
+        assert_eq!(store.resolution(&debian.with_tag("13"), &amd64).unwrap(), None);
+    }
+
+    #[test]
+    fn an_image_is_unpacked_only_while_all_its_layers_are_there() {
+        let (_folder, store) = store();
+        let manifest = Digest::of("manifest");
+        let ids = ["l-1", "l-2"].map(|id| id.parse().unwrap());
+        for id in &ids {
+            store.stage_layer().unwrap().commit(id, LayerMeta::default()).unwrap();
+        }
+        let snapshot = Snapshot { layers: ids.to_vec() };
+        store.put_unpacked(&manifest, &snapshot).unwrap();
+        assert_eq!(store.unpacked(&manifest).unwrap(), Some(snapshot));
+        crate::remove_tree(&store.layer_path(&ids[1])).unwrap();
+        assert_eq!(store.unpacked(&manifest).unwrap(), None);
+        assert_eq!(store.unpacked(&Digest::of("other")).unwrap(), None);
     }
 }

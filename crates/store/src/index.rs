@@ -4,11 +4,14 @@
 //! `user_version` says that it is complete. It is made under an exclusive flock of
 //! `index-v1.lock`, so that processes which start together do not make it twice.
 
+use std::error::Error;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::types::Type;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::store::StoreError;
@@ -21,10 +24,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 const SCHEMA: &str = "
     CREATE TABLE layers (
-        id TEXT PRIMARY KEY, created_ms INTEGER NOT NULL, bytes INTEGER NOT NULL,
-        entries INTEGER NOT NULL, diff_id TEXT, tar_size INTEGER, boot TEXT NOT NULL
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX layers_unsynced ON layers (id) WHERE boot != '';
+        number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+        created_ms INTEGER NOT NULL, bytes INTEGER NOT NULL, entries INTEGER NOT NULL,
+        diff_id TEXT, tar_size INTEGER, boot TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX layers_unsynced ON layers (boot) WHERE boot != '';
     CREATE TABLE layer_blobs (
         diff_id TEXT NOT NULL, compression TEXT NOT NULL, descriptor TEXT NOT NULL,
         PRIMARY KEY (diff_id, compression)
@@ -111,6 +115,9 @@ impl Index {
     /// An error of the index, as a person can use it.
     pub(crate) fn error(&self, source: rusqlite::Error) -> StoreError {
         let path = self.path.clone();
+        if matches!(source, rusqlite::Error::FromSqlConversionFailure(..)) {
+            return StoreError::IndexDamaged { path, source };
+        }
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 StoreError::IndexDamaged { path, source }
@@ -118,12 +125,6 @@ impl Index {
             Some(ErrorCode::DiskFull) => StoreError::Full { path },
             _ => StoreError::Index { path, source },
         }
-    }
-
-    /// A value in a row that cannot be.
-    pub(crate) fn bad_row(&self, expected: &'static str, value: &str) -> StoreError {
-        let value = value.chars().take(200).collect();
-        StoreError::Row { path: self.path.clone(), expected, value }
     }
 
     fn connect(&self) -> Result<Open, StoreError> {
@@ -156,6 +157,16 @@ impl Index {
     }
 }
 
+/// What `text`, which is in a row, says.
+pub(crate) fn parse<T: FromStr>(text: &str) -> rusqlite::Result<T>
+where
+    T::Err: Error + Send + Sync + 'static,
+{
+    text.parse().map_err(|error: T::Err| {
+        rusqlite::Error::FromSqlConversionFailure(text.len(), Type::Text, Box::new(error))
+    })
+}
+
 fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
@@ -179,5 +190,49 @@ fn boot() -> String {
         // Without a name for this boot, none may be trusted later: be unlike every other.
         "" => crate::lock::unique_name(),
         id => id.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_index_says_that_it_can_be_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("index-v1.sqlite"), vec![b'x'; 8192]).unwrap();
+        let error = Index::new(folder.path()).read(|_, _| Ok(())).unwrap_err();
+        assert!(matches!(error, StoreError::IndexDamaged { .. }), "{error}");
+        assert!(error.to_string().contains("remove it"), "{error}");
+    }
+
+    #[test]
+    fn a_newer_index_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = Index::new(folder.path());
+        index.write(|rows, _| rows.execute_batch("PRAGMA user_version = 2")).unwrap();
+        let error = Index::new(folder.path()).read(|_, _| Ok(())).unwrap_err();
+        assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn all_who_start_at_once_get_the_same_index() {
+        for _ in 0..5 {
+            let folder = tempfile::tempdir().unwrap();
+            std::thread::scope(|scope| {
+                for number in 0..8 {
+                    let index = Index::new(folder.path());
+                    scope.spawn(move || {
+                        let insert = "INSERT INTO costs VALUES (?1, 1)";
+                        index.write(|rows, _| rows.execute(insert, [number.to_string()])).unwrap();
+                    });
+                }
+            });
+            let count = "SELECT count(*) FROM costs";
+            let index = Index::new(folder.path());
+            let rows: u32 =
+                index.read(|rows, _| rows.query_row(count, [], |row| row.get(0))).unwrap();
+            assert_eq!(rows, 8);
+        }
     }
 }

@@ -12,11 +12,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use bakehouse_model::oci::Descriptor;
 use bakehouse_model::{Compression, DiffId, LayerId, Snapshot};
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{CachedStatement, OptionalExtension as _, Row, Transaction, params};
 
+use crate::index::parse;
 use crate::remove::remove_tree;
 use crate::store::{Store, StoreError, now_ms};
 
@@ -56,10 +58,7 @@ impl Store {
 
     /// Whether every layer of the stack is there and whole.
     pub fn has_snapshot(&self, snapshot: &Snapshot) -> bool {
-        let mut seen = Seen::default();
-        self.index()
-            .read(|rows, boot| seen.all(self, rows, boot, &snapshot.layers))
-            .unwrap_or(false)
+        snapshot.layers.iter().all(|id| self.has_layer(id))
     }
 
     /// Starts a layer.
@@ -77,29 +76,23 @@ impl Store {
         if !self.layer_path(id).is_dir() {
             return Ok(None);
         }
-        let row = self.index().read(|rows, boot| {
-            rows.prepare_cached(
+        self.index().read(|rows, boot| {
+            let mut select = rows.prepare_cached(
                 "SELECT created_ms, bytes, entries, diff_id, tar_size FROM layers
                  WHERE id = ?1 AND boot IN ('', ?2)",
-            )?
-            .query_row(params![id.as_str(), boot], |row| {
-                let meta = LayerMeta {
+            )?;
+            let meta = |row: &Row<'_>| {
+                let diff_id: Option<String> = row.get(3)?;
+                Ok(LayerMeta {
                     created_ms: row.get(0)?,
                     bytes: row.get(1)?,
                     entries: row.get(2)?,
-                    diff_id: None,
+                    diff_id: diff_id.map(|text| parse(&text).map(DiffId)).transpose()?,
                     tar_size: row.get(4)?,
-                };
-                Ok((meta, row.get::<_, Option<String>>(3)?))
-            })
-            .optional()
-        })?;
-        let Some((mut meta, diff_id)) = row else { return Ok(None) };
-        meta.diff_id = match diff_id {
-            Some(text) => Some(DiffId(self.digest_of_row(&text)?)),
-            None => None,
-        };
-        Ok(Some(meta))
+                })
+            };
+            select.query_row(params![id.as_str(), boot], meta).optional()
+        })
     }
 
     /// Remembers the digest and the size of the layer's tar.
@@ -137,17 +130,16 @@ impl Store {
         diff_id: &DiffId,
         compression: Compression,
     ) -> Result<Option<Descriptor>, StoreError> {
-        let text: Option<String> = self.index().read(|rows, _| {
-            rows.prepare_cached(
-                "SELECT descriptor FROM layer_blobs WHERE diff_id = ?1 AND compression = ?2",
-            )?
-            .query_row(params![diff_id.0.as_str(), word(compression)], |row| row.get(0))
-            .optional()
+        let blob: Option<StoredBlob> = self.index().read(|rows, _| {
+            let text: Option<String> = rows
+                .prepare_cached(
+                    "SELECT descriptor FROM layer_blobs WHERE diff_id = ?1 AND compression = ?2",
+                )?
+                .query_row(params![diff_id.0.as_str(), word(compression)], |row| row.get(0))
+                .optional()?;
+            text.map(|text| parse(&text)).transpose()
         })?;
-        let Some(text) = text else { return Ok(None) };
-        let blob: Descriptor =
-            serde_json::from_str(&text).map_err(|_| self.index().bad_row("a descriptor", &text))?;
-        Ok(Some(blob).filter(|blob| self.blob_size(&blob.digest) == Some(blob.size)))
+        Ok(blob.map(|it| it.0).filter(|blob| self.blob_size(&blob.digest) == Some(blob.size)))
     }
 
     /// The layers that would not survive a crash of the machine.
@@ -185,35 +177,78 @@ fn word(compression: Compression) -> &'static str {
     }
 }
 
-/// Layers that were looked up in one question, so that none is looked up twice.
-#[derive(Debug, Default)]
-pub(crate) struct Seen {
-    layers: BTreeMap<LayerId, bool>,
+/// A descriptor as a row has it.
+struct StoredBlob(Descriptor);
+
+impl FromStr for StoredBlob {
+    type Err = serde_json::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        serde_json::from_str(text).map(Self)
+    }
 }
 
-impl Seen {
-    /// Whether all of `layers` are there and whole.
-    pub(crate) fn all(
-        &mut self,
-        store: &Store,
-        rows: &Transaction<'_>,
-        boot: &str,
-        layers: &[LayerId],
-    ) -> rusqlite::Result<bool> {
-        for id in layers {
-            let whole = match self.layers.get(id) {
-                Some(known) => *known,
-                None => {
-                    let whole = has_row(rows, boot, id)? && store.layer_path(id).is_dir();
-                    self.layers.insert(id.clone(), whole);
-                    whole
-                }
-            };
-            if !whole {
-                return Ok(false);
+/// The stack as rows have it: the numbers of its layers. None if one was never made.
+pub(crate) fn stack_to_row(
+    rows: &Transaction<'_>,
+    stack: &Snapshot,
+) -> rusqlite::Result<Option<String>> {
+    let mut select = rows.prepare_cached("SELECT number FROM layers WHERE id = ?1")?;
+    let mut text = String::new();
+    for id in &stack.layers {
+        let number: Option<u64> = select.query_row([id.as_str()], |row| row.get(0)).optional()?;
+        let Some(number) = number else { return Ok(None) };
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(&number.to_string());
+    }
+    Ok(Some(text))
+}
+
+/// Reads stacks from rows, and looks at each layer once.
+pub(crate) struct Stacks<'read> {
+    store: &'read Store,
+    select: CachedStatement<'read>,
+    boot: &'read str,
+    /// None for a layer that is not there or not whole.
+    seen: BTreeMap<u64, Option<LayerId>>,
+}
+
+impl<'read> Stacks<'read> {
+    /// Nothing was looked at yet.
+    pub(crate) fn new(
+        store: &'read Store,
+        rows: &'read Transaction<'_>,
+        boot: &'read str,
+    ) -> rusqlite::Result<Self> {
+        let text = "SELECT id FROM layers WHERE number = ?1 AND boot IN ('', ?2)";
+        let select = rows.prepare_cached(text)?;
+        Ok(Self { store, select, boot, seen: BTreeMap::new() })
+    }
+
+    /// The stack in a row, if all its layers are there and whole.
+    pub(crate) fn read(&mut self, text: &str) -> rusqlite::Result<Option<Snapshot>> {
+        let mut layers = Vec::with_capacity(text.len() / 2 + 1);
+        for word in text.split_ascii_whitespace() {
+            match self.layer(parse(word)?)? {
+                Some(id) => layers.push(id),
+                None => return Ok(None),
             }
         }
-        Ok(true)
+        Ok(Some(Snapshot { layers }))
+    }
+
+    fn layer(&mut self, number: u64) -> rusqlite::Result<Option<LayerId>> {
+        if let Some(known) = self.seen.get(&number) {
+            return Ok(known.clone());
+        }
+        let text: Option<String> =
+            self.select.query_row(params![number, self.boot], |row| row.get(0)).optional()?;
+        let id: Option<LayerId> = text.map(|text| parse(&text)).transpose()?;
+        let id = id.filter(|id| self.store.layer_path(id).is_dir());
+        self.seen.insert(number, id.clone());
+        Ok(id)
     }
 }
 
@@ -293,17 +328,25 @@ fn insert(
     meta: &LayerMeta,
 ) -> rusqlite::Result<()> {
     let diff_id = meta.diff_id.as_ref().map(|diff_id| diff_id.0.as_str());
-    rows.prepare_cached("INSERT OR REPLACE INTO layers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
-        .execute(params![
-            id.as_str(),
-            meta.created_ms,
-            meta.bytes,
-            meta.entries,
-            diff_id,
-            meta.tar_size,
-            boot
-        ])
-        .map(drop)
+    // A layer that is made again keeps its number, which is in other rows.
+    rows.prepare_cached(
+        "INSERT INTO layers (id, created_ms, bytes, entries, diff_id, tar_size, boot)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (id) DO UPDATE SET
+             created_ms = excluded.created_ms, bytes = excluded.bytes,
+             entries = excluded.entries, diff_id = excluded.diff_id,
+             tar_size = excluded.tar_size, boot = excluded.boot",
+    )?
+    .execute(params![
+        id.as_str(),
+        meta.created_ms,
+        meta.bytes,
+        meta.entries,
+        diff_id,
+        meta.tar_size,
+        boot
+    ])
+    .map(drop)
 }
 
 impl Drop for LayerStage {
@@ -312,5 +355,137 @@ impl Drop for LayerStage {
             // What resists is removed with the process's folder, by us or by the next.
             remove_tree(&folder).ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use bakehouse_model::Digest;
+    use bakehouse_model::oci::media_type;
+
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        (folder, store)
+    }
+
+    fn id(text: &str) -> LayerId {
+        text.parse().unwrap()
+    }
+
+    fn make(store: &Store, id: &LayerId, content: &str) {
+        let stage = store.stage_layer().unwrap();
+        fs::write(stage.fs().join("file"), content).unwrap();
+        let meta = LayerMeta { bytes: content.len() as u64, entries: 1, ..LayerMeta::default() };
+        assert_eq!(&stage.commit(id, meta).unwrap(), id);
+    }
+
+    fn content(store: &Store, id: &LayerId) -> String {
+        fs::read_to_string(store.layer_path(id).join("file")).unwrap()
+    }
+
+    /// Names of what is in the process's folder and beside the layers' `fs`.
+    fn debris(store: &Store) -> Vec<PathBuf> {
+        let scratch = store.scratch().unwrap().path("x");
+        let list = |folder: &Path| -> Vec<PathBuf> {
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+        };
+        let layers = list(&store.home().join("layers-v1"));
+        let beside = layers.iter().flat_map(|layer| list(layer)).filter(|it| !it.ends_with("fs"));
+        list(scratch.parent().unwrap()).into_iter().chain(beside).collect()
+    }
+
+    #[test]
+    fn a_layer_is_there_when_it_is_committed_and_not_before() {
+        let (_folder, store) = store();
+        let layer = id("step-1");
+        let stage = store.stage_layer().unwrap();
+        assert!(stage.fs().is_dir() && stage.work().is_dir() && !store.has_layer(&layer));
+        // What overlayfs leaves in its work directory.
+        let work = stage.work().join("work");
+        fs::create_dir(&work).unwrap();
+        fs::set_permissions(&work, fs::Permissions::from_mode(0o000)).unwrap();
+        stage.commit(&layer, LayerMeta { bytes: 3, ..LayerMeta::default() }).unwrap();
+        assert!(store.has_layer(&layer));
+        let meta = store.layer_meta(&layer).unwrap().unwrap();
+        assert!(meta.created_ms > 0 && meta.bytes == 3 && meta.diff_id.is_none());
+        let diff_id = DiffId(Digest::of("tar"));
+        store.set_diff_id(&layer, &diff_id, 512).unwrap();
+        let meta = store.layer_meta(&layer).unwrap().unwrap();
+        assert_eq!((meta.diff_id, meta.tar_size), (Some(diff_id), Some(512)));
+
+        let dropped = store.stage_layer().unwrap();
+        fs::create_dir_all(dropped.fs().join("a/b")).unwrap();
+        fs::set_permissions(dropped.fs().join("a"), fs::Permissions::from_mode(0o500)).unwrap();
+        drop(dropped);
+        assert_eq!(debris(&store), Vec::<PathBuf>::new());
+        assert_eq!(store.layer_meta(&id("other")).unwrap(), None);
+    }
+
+    #[test]
+    fn the_first_of_two_stays() {
+        let (_folder, store) = store();
+        let other = Store::open(store.home()).unwrap();
+        let layer = id("step-1");
+        make(&store, &layer, "first");
+        make(&other, &layer, "second");
+        assert_eq!(content(&store, &layer), "first");
+        assert_eq!((debris(&store), debris(&other)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_directory_without_a_row_and_a_row_without_a_directory_are_made_again() {
+        let (_folder, store) = store();
+        let layer = id("step-1");
+        let fs_dir = store.layer_path(&layer);
+        fs::create_dir_all(fs_dir.join("half")).unwrap();
+        assert!(!store.has_layer(&layer));
+        make(&store, &layer, "whole");
+        assert!(store.has_layer(&layer) && !fs_dir.join("half").exists());
+        remove_tree(fs_dir.parent().unwrap()).unwrap();
+        assert!(!store.has_layer(&layer));
+        assert_eq!(store.layer_meta(&layer).unwrap(), None);
+        make(&store, &layer, "again");
+        assert_eq!(content(&store, &layer), "again");
+        assert_eq!(debris(&store), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn a_layer_of_before_a_restart_counts_only_if_it_was_synced() {
+        let (_folder, store) = store();
+        let (synced, unsynced) = (id("synced"), id("unsynced"));
+        let both = Snapshot { layers: vec![synced.clone(), unsynced.clone()] };
+        make(&store, &synced, "x");
+        store.sync().unwrap();
+        assert_eq!(store.unsynced_layers().unwrap(), Vec::<String>::new());
+        make(&store, &unsynced, "old");
+        assert!(store.has_snapshot(&both));
+        let restart = "UPDATE layers SET boot = 'earlier' WHERE boot != ''";
+        store.index().write(|rows, _| rows.execute(restart, [])).unwrap();
+        assert!(store.has_layer(&synced) && !store.has_layer(&unsynced));
+        assert!(!store.has_snapshot(&both));
+        assert_eq!(store.layer_meta(&unsynced).unwrap(), None);
+        store.sync().unwrap();
+        assert!(!store.has_layer(&unsynced), "what was lost does not come back");
+        make(&store, &unsynced, "new");
+        assert!(store.has_snapshot(&both) && content(&store, &unsynced) == "new");
+    }
+
+    #[test]
+    fn the_blob_of_a_layer_counts_only_while_it_is_there() {
+        let (_folder, store) = store();
+        let diff_id = DiffId(Digest::of("tar"));
+        let digest = store.put_blob(b"packed").unwrap();
+        let blob = Descriptor::new(media_type::LAYER_GZIP, digest, 6);
+        store.set_layer_blob(&diff_id, Compression::Gzip, &blob).unwrap();
+        let find = |compression| store.layer_blob(&diff_id, compression).unwrap();
+        assert_eq!(find(Compression::Gzip), Some(blob.clone()));
+        assert_eq!(find(Compression::Zstd), None);
+        fs::remove_file(store.blob_path(&blob.digest)).unwrap();
+        assert_eq!(find(Compression::Gzip), None);
     }
 }

@@ -96,16 +96,6 @@ pub enum StoreError {
         /// What SQLite says.
         source: rusqlite::Error,
     },
-    /// A row of the index has a value that cannot be.
-    #[error("the index `{path}` has the value `{value}` where {expected} belongs")]
-    Row {
-        /// The file.
-        path: PathBuf,
-        /// What should be there.
-        expected: &'static str,
-        /// What is there.
-        value: String,
-    },
     /// The blob is not in the store.
     #[error("blob `{digest}` is not in the store")]
     Missing {
