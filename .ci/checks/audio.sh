@@ -6,18 +6,17 @@ audio_orchestrator() {
   cd "$dir"
   bake audio graph --format json >"$WORK/audio-graph.json"
   bake audio plan --format json "${AUDIO_CONTEXTS[@]}" >"$WORK/audio-plan.json"
-  python3 "$CI/checks/audio.py" "$SHARED/fleets/audio-orchestrator/EXPECTED.md" \
+  python3 "$TOP/.ci/checks/audio.py" "$SHARED/fleets/audio-orchestrator/EXPECTED.md" \
     "$WORK/audio-graph.json" "$WORK/audio-plan.json"
 
   prepare_python "$dir"
   bake audio build "${AUDIO_CONTEXTS[@]}" --registry "$REGISTRY/ci-audio-$$" --push monitoring
-  "$PEERS" docker run --rm "$REGISTRY/ci-audio-$$/monitoring:latest" \
+  peers docker run --rm "$REGISTRY/ci-audio-$$/monitoring:latest" \
     python -c 'import fastapi, prometheus_client; print(fastapi.__version__)' | tee "$WORK/audio.txt"
   grep -q '^0\.118\.0$' "$WORK/audio.txt"
   say "20 images planned; python-base, python-web and monitoring built, run by dockerd" >"$NOTE"
 }
 
-CI=$PWD/.ci
 AUDIO_CONTEXTS=()
 
 # DIR: the repository with every file that its listing names. What the fleet's folder does not

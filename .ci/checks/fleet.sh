@@ -9,13 +9,13 @@ fleet_to_registry_and_dockerd() {
   bake fleet build --registry "$REGISTRY/$prefix" --push
   say "18 images pushed, pulled, run; unchanged again in $((($(date +%s%N) - began) / 1000000)) ms" >"$NOTE"
   while read -r name _; do
-    "$PEERS" docker pull --quiet "$(reference "$prefix" "$name")"
+    peers docker pull --quiet "$(reference "$prefix" "$name")"
     count=$((count + 1))
   done <order.txt
   ((count == 18))
   for name in services/*/; do
     name=$(basename "$name")
-    "$PEERS" docker run --rm "$(reference "$prefix" "$name")" >"$WORK/said.txt"
+    peers docker run --rm "$(reference "$prefix" "$name")" >"$WORK/said.txt"
     cmp "$WORK/said.txt" "services/$name/app/main.py"
   done
   say "$prefix" >"$WORK/fleet.prefix"
@@ -44,13 +44,13 @@ manifest_is_there() { # REPOSITORY
 skopeo_reads_what_was_pushed() {
   local image
   image=$(reference "$(<"$WORK/fleet.prefix")" gateway)
-  "$PEERS" exec skopeo inspect --tls-verify=false "docker://$image" | tee "$WORK/inspect.json"
+  peers exec skopeo inspect --tls-verify=false "docker://$image" | tee "$WORK/inspect.json"
   python3 - "$WORK/inspect.json" <<'PY'
 import json, sys
 image = json.load(open(sys.argv[1]))
 assert image["Os"] == "linux" and len(image["Layers"]) >= 6, image
 assert any(e.startswith("FLEET_PYTHON_BASE=") for e in image["Env"]), image["Env"]
 PY
-  "$PEERS" exec skopeo copy --src-tls-verify=false "docker://$image" "dir:$WORK/skopeo-copy" >/dev/null
+  peers exec skopeo copy --src-tls-verify=false "docker://$image" "dir:$WORK/skopeo-copy" >/dev/null
   say "inspected and copied, every digest verified" >"$NOTE"
 }

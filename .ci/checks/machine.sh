@@ -10,14 +10,21 @@ need() {
   apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# The peers' root gets the folder mounted from which they are called: always the same one.
+peers() {
+  (cd "$TOP" && "$PEERS" "$@")
+}
+
 start_peers() {
-  "$PEERS" install >"$WORK/peers.log" 2>&1
-  if "$PEERS" status 2>/dev/null | grep -q '^registry: up'; then
+  local status
+  peers install >"$WORK/peers.log" 2>&1
+  status=$(peers status 2>/dev/null || true)
+  if [[ $status == *"registry: up"* ]]; then
     say "peers are up already and will be left so"
-    "$PEERS" start >>"$WORK/peers.log" 2>&1
+    peers start >>"$WORK/peers.log" 2>&1
   else
     started_peers=yes
-    "$PEERS" start >>"$WORK/peers.log" 2>&1 || { tail "$WORK/peers.log"; return 1; }
+    peers start >>"$WORK/peers.log" 2>&1 || { tail "$WORK/peers.log"; return 1; }
   fi
 }
 

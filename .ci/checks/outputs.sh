@@ -5,20 +5,20 @@ docker_loads_what_was_written() {
   mkdir -p "$dir"
   cat >"$dir/Dockerfile" <<DOCKERFILE
 FROM $REGISTRY/library/busybox:latest
-RUN echo "made by a RUN" >/said && adduser -D -u 1234 baker
+RUN echo "made by a RUN" >/said && echo 'baker:x:1234:1234::/home/baker:/bin/sh' >>/etc/passwd
 COPY --chown=1234:1234 note /home/baker/note
-USER 1234
+USER baker
 CMD ["cat", "/said", "/home/baker/note"]
 DOCKERFILE
   echo "and a COPY" >"$dir/note"
   bake one build -f "$dir/Dockerfile" --context "$dir" -t ci/loaded:1 \
     --output "type=docker,dest=$dir/docker.tar"
-  "$PEERS" docker load --input "$dir/docker.tar"
-  "$PEERS" docker run --rm ci/loaded:1 >"$dir/said.txt"
+  peers docker load --input "$dir/docker.tar"
+  peers docker run --rm ci/loaded:1 >"$dir/said.txt"
   printf 'made by a RUN\nand a COPY\n' | cmp - "$dir/said.txt"
 
   bake one build -f "$dir/Dockerfile" --context "$dir" --output "type=oci,dest=$dir/oci.tar"
-  "$PEERS" exec skopeo inspect "oci-archive:$dir/oci.tar" >/dev/null
+  peers exec skopeo inspect "oci-archive:$dir/oci.tar" >/dev/null
   bake one build -f "$dir/Dockerfile" --context "$dir" --output "type=local,dest=$dir/tree"
   cmp "$dir/note" "$dir/tree/home/baker/note"
   bake one build -f "$dir/Dockerfile" --context "$dir" --output "type=tar,dest=$dir/tree.tar"
@@ -41,8 +41,8 @@ CMD ["python", "-c", "import idna; print(open('/greeting').read().strip(), idna.
 DOCKERFILE
   bake packages build -f "$dir/Dockerfile" --context "$dir" -t ci/packages:1 \
     --output "type=docker,dest=$dir/docker.tar"
-  "$PEERS" docker load --input "$dir/docker.tar"
-  "$PEERS" docker run --rm ci/packages:1 | tee "$dir/said.txt"
+  peers docker load --input "$dir/docker.tar"
+  peers docker run --rm ci/packages:1 | tee "$dir/said.txt"
   grep -q 'Hello, world! 3.11' "$dir/said.txt"
   say "$(<"$dir/said.txt")" >"$NOTE"
 }
@@ -64,8 +64,8 @@ DOCKERFILE
   as_ordinary_user "rm -rf store && BAKEHOUSE_HOME=\$HOME/store NO_COLOR=1 '$BAKEHOUSE' build \
     -f '$dir/Dockerfile' --context '$dir' -t ci/rootless:1 --output type=docker,dest=\$HOME/image.tar"
   cp "$(getent passwd "$CI_USER" | cut -d: -f6)/image.tar" "$dir/image.tar"
-  "$PEERS" docker load --input "$dir/image.tar"
-  "$PEERS" docker run --rm ci/rootless:1 >"$dir/said.txt"
+  peers docker load --input "$dir/image.tar"
+  peers docker run --rm ci/rootless:1 >"$dir/said.txt"
   printf '0\nrootless\n' | cmp - "$dir/said.txt"
   say "built by an ordinary user, run by dockerd" >"$NOTE"
 }
