@@ -1,1 +1,7 @@
-//! (being written)
+//! What tests of several rooms share: a real registry in the process, with faults on
+//! order, and images made of nothing.
+//!
+//! Only tests depend on this crate. It knows the model and nothing else of the program.
+
+pub mod image;
+pub mod registry;

@@ -67,7 +67,7 @@ impl Shared {
         digest: &Digest,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ClientError> {
-        let failed = |source| ClientError::Store { doing, digest: digest.to_string(), source };
+        let failed = |source| ClientError::store(doing, digest.as_str(), source);
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => result.map_err(failed),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -81,7 +81,7 @@ impl Shared {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full { path },
             _ => StoreError::Io { doing: "write to", path, source: error },
         };
-        ClientError::Store { doing: "write", digest: digest.to_owned(), source }
+        ClientError::store("write", digest, source)
     }
 }
 
@@ -108,17 +108,17 @@ impl Fetch<'_> {
                 self.shared.on_disk("write", &self.blob.digest, move || partial.commit(Some(size)));
             match committed.await {
                 Ok(_) => return Ok(()),
-                Err(ClientError::Store {
-                    source: StoreError::DigestMismatch { expected, found },
-                    ..
-                }) => {
-                    if began_at == 0 {
-                        let host = self.endpoint.host.clone();
-                        return Err(ClientError::WrongDigest { host, expected, actual: found });
+                Err(ClientError::Store { source, doing, what }) => match *source {
+                    StoreError::DigestMismatch { .. } if began_at > 0 => {
+                        self.uncount();
+                        inherited = self.fill().await?;
                     }
-                    self.uncount();
-                    inherited = self.fill().await?;
-                }
+                    StoreError::DigestMismatch { expected, found: actual } => {
+                        let host = self.endpoint.host.clone();
+                        return Err(ClientError::WrongDigest { host, expected, actual });
+                    }
+                    _ => return Err(ClientError::Store { source, doing, what }),
+                },
                 Err(error) => return Err(error),
             }
         }
@@ -190,7 +190,7 @@ impl Fetch<'_> {
                 if from > 0 {
                     self.restart(partial).map_err(Broken::Fatal)?;
                 }
-                self.check_length(&response)?;
+                self.check_length(&response).map_err(Broken::Fatal)?;
             }
             206 if continues(&response, from, self.blob.size) => {}
             206 | 416 if from > 0 => return Err(Broken::Useless),
@@ -201,7 +201,7 @@ impl Fetch<'_> {
             let received = partial.offset().saturating_add(chunk.len() as u64);
             if received > self.blob.size {
                 self.restart(partial).map_err(Broken::Fatal)?;
-                return Err(self.wrong_size(received));
+                return Err(Broken::Fatal(self.wrong_size(received)));
             }
             partial.write_all(chunk).map_err(|error| {
                 Broken::Fatal(self.shared.unwritten(self.blob.digest.as_str(), error))
@@ -215,7 +215,7 @@ impl Fetch<'_> {
         Ok(())
     }
 
-    fn check_length(&self, response: &Response) -> Result<(), Broken> {
+    fn check_length(&self, response: &Response) -> Result<(), ClientError> {
         let header = response.headers().get(CONTENT_LENGTH);
         let announced = header.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         match announced {
@@ -224,13 +224,13 @@ impl Fetch<'_> {
         }
     }
 
-    fn wrong_size(&self, actual: u64) -> Broken {
-        Broken::Fatal(ClientError::WrongSize {
+    fn wrong_size(&self, actual: u64) -> ClientError {
+        ClientError::WrongSize {
             host: self.endpoint.host.clone(),
             digest: self.blob.digest.clone(),
             expected: self.blob.size,
             actual,
-        })
+        }
     }
 
     fn ask(&self, from: u64) -> Ask<'_> {
@@ -242,11 +242,8 @@ impl Fetch<'_> {
 
     fn restart(&self, partial: &mut Partial) -> Result<(), ClientError> {
         self.uncount();
-        partial.restart().map_err(|source| ClientError::Store {
-            doing: "write",
-            digest: self.blob.digest.to_string(),
-            source,
-        })
+        let restarted = partial.restart();
+        restarted.map_err(|source| ClientError::store("write", self.blob.digest.as_str(), source))
     }
 
     fn count(&self, bytes: u64) {

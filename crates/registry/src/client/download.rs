@@ -80,11 +80,7 @@ impl Shared {
     }
 
     fn new_ingest(&self, subject: &Subject) -> Result<Ingest, ClientError> {
-        self.store.ingest().map_err(|source| ClientError::Store {
-            doing: "write",
-            digest: subject.what.clone(),
-            source,
-        })
+        self.store.ingest().map_err(|source| ClientError::store("write", &subject.what, source))
     }
 }
 
@@ -232,7 +228,7 @@ impl<'a> Download<'a> {
     }
 
     fn unkept(&self, source: bakehouse_store::StoreError) -> ClientError {
-        ClientError::Store { doing: "write", digest: self.subject.what.clone(), source }
+        ClientError::store("write", &self.subject.what, source)
     }
 }
 

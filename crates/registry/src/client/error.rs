@@ -7,6 +7,7 @@ use std::fmt;
 
 use bakehouse_model::Digest;
 use bakehouse_model::oci::Platform;
+use bakehouse_store::StoreError;
 use thiserror::Error;
 
 use crate::auth::{CredentialsError, RealmError};
@@ -141,7 +142,7 @@ pub enum ClientError {
         /// The reference.
         reference: String,
         /// What was asked for.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What there is.
         available: Vec<Platform>,
     },
@@ -161,7 +162,7 @@ pub enum ClientError {
         /// The reference or blob.
         what: String,
         /// One per endpoint, in the order they were asked.
-        failures: Vec<ClientError>,
+        failures: Vec<Self>,
     },
     /// A blob that a manifest names is neither in the store nor at the registry.
     #[error("blob `{digest}` of `{reference}` is neither in the store nor at its registry")]
@@ -199,14 +200,14 @@ pub enum ClientError {
     #[error("the registry settings cannot be used")]
     Config(#[from] ConfigError),
     /// The store failed.
-    #[error("cannot {doing} `{digest}` in the store")]
+    #[error("cannot {doing} `{what}` in the store")]
     Store {
         /// `read` or `write`.
         doing: &'static str,
-        /// The blob.
-        digest: String,
+        /// The blob, or the URL that it comes from.
+        what: String,
         /// Why.
-        source: bakehouse_store::StoreError,
+        source: Box<StoreError>,
     },
     /// The machine gave no threads or no TLS.
     #[error("cannot start the network client")]
@@ -390,6 +391,11 @@ impl ClientError {
             429 => Self::RateLimited { what, host, retry_after_s, answer },
             _ => Self::Refused { doing, what, host, answer },
         }
+    }
+
+    /// The store failed at `what`.
+    pub(crate) fn store(doing: &'static str, what: &str, source: StoreError) -> Self {
+        Self::Store { doing, what: what.to_owned(), source: Box::new(source) }
     }
 
     /// The one failure, or all of them.

@@ -98,7 +98,7 @@ impl Shared {
                 None => self.undeclared(place, &index, wanted).await?.ok_or_else(|| {
                     ClientError::NoPlatform {
                         reference: place.name.to_owned(),
-                        wanted: wanted.clone(),
+                        wanted: Box::new(wanted.clone()),
                         available: platforms(&index),
                     }
                 })?,

@@ -119,8 +119,9 @@ async fn deliver(
     let total = cargo.blobs.values().fold(0, |sum: u64, blob| sum.saturating_add(blob.size));
     let meter = Meter::default();
     let mut crew = Crew::default();
-    for blob in cargo.blobs.values().cloned() {
-        let (shared, goal, meter) = (Arc::clone(shared), Arc::clone(goal), meter.clone());
+    for blob in cargo.blobs.values() {
+        let (shared, goal) = (Arc::clone(shared), Arc::clone(goal));
+        let (blob, meter) = (blob.clone(), meter.clone());
         crew.add(async move { shared.place(&goal, &blob, &meter).await });
     }
     let placed = crew.all(|| progress(meter.done().min(total), total)).await?;
@@ -188,9 +189,9 @@ impl Shared {
         if depth >= DEPTH {
             return Err(fault(ManifestFault::Nested));
         }
-        let bytes = self.store.read_blob(&manifest.digest, document::LIMIT).map_err(|source| {
-            ClientError::Store { doing: "read", digest: manifest.digest.to_string(), source }
-        })?;
+        let bytes = self.store.read_blob(&manifest.digest, document::LIMIT);
+        let bytes =
+            bytes.map_err(|source| ClientError::store("read", manifest.digest.as_str(), source))?;
         match document::read(&bytes, Some(&manifest.media_type)).map_err(fault)?.0 {
             Document::Index(index) => {
                 for child in &index.manifests {
