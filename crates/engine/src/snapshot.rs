@@ -4,7 +4,17 @@
 //! character device 0:0 for what it removes, and a mark on directories that hide what is
 //! below them. [`Overlay`] stacks layers into a file system.
 
+pub mod tar;
+
+mod apply;
 mod attributes;
+mod compress;
+mod decompress;
+mod diff;
 mod overlay;
 
+pub use apply::{Applied, ApplyError, Limits, apply};
+pub use compress::{LayerWriter, LevelError, Packed, Packing};
+pub use decompress::{TooMuchError, decompress, detect};
+pub use diff::{DiffError, DiffOptions, Diffed, write_layer};
 pub use overlay::{MountError, MountOptions, Overlay};

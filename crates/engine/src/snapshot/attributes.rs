@@ -44,6 +44,11 @@ pub(crate) fn set_owner(fd: impl AsFd, uid: u32, gid: u32, userns: bool) -> Resu
             let text = format!("{uid}:{gid}");
             rustix::fs::fsetxattr(&fd, OWNER, text.as_bytes(), XattrFlags::empty())
         }
+        // A directory that is given an owner twice must not keep the first one.
+        Ok(()) if userns => match rustix::fs::fremovexattr(&fd, OWNER) {
+            Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+            result => result,
+        },
         result => result,
     }
 }
@@ -107,6 +112,8 @@ pub(crate) fn is_portable(name: &[u8]) -> bool {
     name.starts_with(b"user.")
         && !name.starts_with(b"user.overlay.")
         && !name.starts_with(b"user.bakehouse.")
+        // A tar could not tell where such a name ends.
+        && !name.contains(&b'=')
 }
 
 #[cfg(test)]
@@ -118,6 +125,7 @@ mod tests {
         let cases = [
             ("security.capability", true),
             ("user.mime", true),
+            ("user.a=b", false),
             ("user.overlay.redirect", false),
             ("user.bakehouse.owner", false),
             ("trusted.overlay.opaque", false),
