@@ -105,7 +105,7 @@ impl Loader {
             for name in &object.elf.needed {
                 let Some((path, elf)) = self.find(host, &object, name) else {
                     // musl answers for the C library itself, whatever its file is called.
-                    if name.starts_with("libc.musl-") {
+                    if name.starts_with("libc.musl-") || name == "libc.so" {
                         continue;
                     }
                     let library = name.clone();
