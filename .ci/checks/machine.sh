@@ -39,7 +39,10 @@ CI_USER=bakehouse-ci
 
 as_ordinary_user_possible() {
   ((EUID == 0)) && command -v useradd su unshare >/dev/null || return 1
-  id "$CI_USER" >/dev/null 2>&1 || useradd --create-home "$CI_USER" || return 1
+  if ! id "$CI_USER" >/dev/null 2>&1; then
+    useradd --create-home "$CI_USER" || return 1
+    made_user=yes
+  fi
   as_ordinary_user "unshare --user --map-root-user true" 2>/dev/null
 }
 
