@@ -205,33 +205,41 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Makes the folders that are always there. The version file is written last, so that a
-/// tree that has one is complete.
+/// Makes the folders that are always there; someone may have removed one by hand. The
+/// version file is written last, so that a tree that has one is complete.
 fn make_tree(home: &Path) -> Result<(), StoreError> {
     let file = home.join("version");
-    match fs::read_to_string(&file) {
+    let is_new = match fs::read_to_string(&file) {
         Ok(text) => {
             check_version(&file, &text)?;
-            return check_writable(home);
+            check_writable(home)?;
+            false
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             return Err(StoreError::NotADirectory { path: home.to_path_buf() });
         }
         Err(error) => return Err(StoreError::io("read", &file)(error)),
-    }
-    if home.exists() && !home.is_dir() {
-        return Err(StoreError::NotADirectory { path: home.to_path_buf() });
-    }
+    };
     for folder in ["blobs/sha256", "partial", "layers-v1", "cache-mounts-v1", "leases", "tmp"] {
         let folder = home.join(folder);
-        fs::create_dir_all(&folder).map_err(|error| refused(home, &folder, error))?;
+        match fs::create_dir(&folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(_) => {
+                fs::create_dir_all(&folder).map_err(|error| refused(home, &folder, error))?;
+            }
+        }
     }
-    let draft = home.join(format!("version.{}", std::process::id()));
+    if is_new { write_version(home, &file) } else { Ok(()) }
+}
+
+fn write_version(home: &Path, file: &Path) -> Result<(), StoreError> {
+    let draft = home.join(format!("version.{}", crate::lock::unique_name()));
     let mut written = File::create(&draft).map_err(|error| refused(home, &draft, error))?;
     writeln!(written, "{VERSION_PREFIX}{VERSION}").map_err(StoreError::io("write", &draft))?;
     written.sync_all().map_err(StoreError::io("sync", &draft))?;
-    fs::rename(&draft, &file).map_err(StoreError::io("rename", &draft))
+    fs::rename(&draft, file).map_err(StoreError::io("rename", &draft))
 }
 
 fn refused(home: &Path, path: &Path, error: io::Error) -> StoreError {
@@ -286,6 +294,8 @@ mod tests {
         assert_eq!(fs::read_to_string(home.join("version")).unwrap(), "bakehouse-store 1\n");
         assert!(home.join("blobs/sha256").is_dir());
         assert!(!home.join("index-v1.sqlite").exists(), "the index is made when it is needed");
+        fs::remove_dir_all(home.join("blobs")).unwrap();
+        Store::open(&home).unwrap().put_blob(b"x").unwrap();
     }
 
     #[test]

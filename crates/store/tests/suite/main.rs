@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod crash;
+mod full;
 mod race;
 
 use std::path::{Path, PathBuf};
