@@ -70,4 +70,5 @@ fn a_full_disk_is_an_error_and_the_store_stays_whole() {
     let output = on_small_disk(folder.path(), &command).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "it really ran");
 }
