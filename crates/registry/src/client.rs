@@ -235,3 +235,26 @@ impl Client {
         runtime.block_on(work)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_asks_nobody_starts_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let client = Client::new(ClientConfig::default(), store);
+        assert!(!client.runtime.is_started());
+        let nobody = Manifest {
+            schema_version: 2,
+            media_type: None,
+            config: Descriptor::new("", Digest::of(""), 0),
+            layers: Vec::new(),
+            annotations: Default::default(),
+            extra: Default::default(),
+        };
+        let reference = "debian".parse().unwrap();
+        client.fetch_layers(&reference, &nobody, &|_, _| ()).unwrap();
+    }
+}

@@ -220,6 +220,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let Ok(stream) = stream else { continue };
+        // Head and body are two writes, and the second must not wait for an answer to the first.
+        stream.set_nodelay(true).ok();
         if let Ok(again) = stream.try_clone() {
             shared.state().open.push(again);
         }

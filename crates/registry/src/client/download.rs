@@ -15,7 +15,7 @@ use reqwest::{Method, Response, Url};
 
 use super::endpoint::Trust;
 use super::error::Subject;
-use super::exchange::{is_temporary, may_pass_transport, read_answer, wants_wait};
+use super::exchange::{in_seconds, is_temporary, may_pass_transport, read_answer, wants_wait};
 use super::http::{HttpError, Payload, Request, next_chunk};
 use super::retry::http_date;
 use super::{ClientError, Downloaded, Progress, Shared, TransportError, redact, session};
@@ -139,7 +139,7 @@ impl<'a> Download<'a> {
             let asked_for = wants_wait(&response);
             let answer = read_answer(&mut response).await;
             let known = self.authorization.is_some();
-            let seconds = asked_for.map(|wait| wait.as_secs());
+            let seconds = asked_for.map(in_seconds);
             let error = ClientError::refused(self.subject.clone(), known, seconds, answer);
             if status.as_u16() == 416 && self.validator.take().is_some() {
                 return Ok(Step::Wait(error, None));

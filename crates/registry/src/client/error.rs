@@ -58,7 +58,7 @@ pub enum ClientError {
         /// Who was asked.
         host: String,
         /// How long it wants to be left alone.
-        retry_after_s: Option<u64>,
+        retry_after_s: Option<u32>,
         /// What it said.
         answer: Answer,
     },
@@ -379,7 +379,7 @@ impl ClientError {
     pub(crate) fn refused(
         subject: Subject,
         with_credentials: bool,
-        retry_after_s: Option<u64>,
+        retry_after_s: Option<u32>,
         answer: Answer,
     ) -> Self {
         let Subject { what, host, doing } = subject;

@@ -316,7 +316,7 @@ impl Shared {
     /// The typed error for an answer that is no success. Reads the body, bounded.
     pub(crate) async fn refusal(&self, ask: &Ask<'_>, mut response: Response) -> ClientError {
         let answer = read_answer(&mut response).await;
-        let retry_after_s = wants_wait(&response).map(|wait| wait.as_secs());
+        let retry_after_s = wants_wait(&response).map(in_seconds);
         let host = ask.endpoint.host.clone();
         if let (401 | 403, Some(source)) = (answer.status, self.sessions.trouble(&host)) {
             return ClientError::Credentials { host, source };
@@ -325,6 +325,11 @@ impl Shared {
         let subject = Subject { what: ask.what.to_owned(), host, doing: ask.doing };
         ClientError::refused(subject, with_credentials, retry_after_s, answer)
     }
+}
+
+/// Seconds for a message.
+pub(crate) fn in_seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_secs()).unwrap_or(u32::MAX)
 }
 
 fn offered(response: &Response) -> Vec<Challenge> {

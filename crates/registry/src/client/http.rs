@@ -50,6 +50,11 @@ impl LazyRuntime {
         *started = Some(Arc::clone(&runtime));
         Ok(runtime)
     }
+
+    #[cfg(test)]
+    pub(crate) fn is_started(&self) -> bool {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
 }
 
 impl Drop for LazyRuntime {
