@@ -11,10 +11,14 @@ mod attributes;
 mod compress;
 mod decompress;
 mod diff;
+mod export;
 mod overlay;
+mod unpack;
 
 pub use apply::{Applied, ApplyError, Limits, apply};
 pub use compress::{LayerWriter, LevelError, Packed, Packing};
 pub use decompress::{TooMuchError, decompress, detect};
 pub use diff::{DiffError, DiffOptions, Diffed, write_layer};
+pub use export::{ExportError, ExportOptions, digest_layer, export_layer, layer_media_type};
 pub use overlay::{MountError, MountOptions, Overlay};
+pub use unpack::{UnpackError, base_layer, unpack_image, unpack_rootfs_tar};

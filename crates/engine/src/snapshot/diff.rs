@@ -192,10 +192,7 @@ impl<W: Write> Walk<W> {
             all.sort();
             all.dedup();
         }
-        let parent = match self.path.iter().rposition(|&byte| byte == b'/') {
-            Some(slash) => slash,
-            None => 0,
-        };
+        let parent = self.path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
         self.stack.push(Level { dir, below, hides, names: all.into_iter(), parent, entry });
         Ok(())
     }
@@ -231,7 +228,11 @@ impl<W: Write> Walk<W> {
             FileType::Directory => self.directory(name, &stat, below.as_ref()).map(|()| true),
             FileType::Socket => Ok(false),
             _ => {
-                if below.is_none_or_changed(|below| self.is_same(name, &stat, below))? {
+                let same = match &below {
+                    Some(below) => self.is_same(name, &stat, below)?,
+                    None => false,
+                };
+                if !same {
                     self.file(name, &stat)?;
                 }
                 Ok(false)
@@ -425,17 +426,6 @@ impl<W: Write> Walk<W> {
         self.diffed.entries += 1;
         self.diffed.bytes += entry.size;
         Ok(())
-    }
-}
-
-/// Whether an option is none, or its value is not the same.
-trait NoneOrChanged<T> {
-    fn is_none_or_changed<E>(&self, same: impl FnOnce(&T) -> Result<bool, E>) -> Result<bool, E>;
-}
-
-impl<T> NoneOrChanged<T> for Option<T> {
-    fn is_none_or_changed<E>(&self, same: impl FnOnce(&T) -> Result<bool, E>) -> Result<bool, E> {
-        self.as_ref().map_or(Ok(true), |value| same(value).map(|same| !same))
     }
 }
 

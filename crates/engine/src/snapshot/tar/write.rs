@@ -1,9 +1,9 @@
 //! Writing archives, byte for byte the same for the same entries.
 //!
 //! Headers are POSIX `ustar` ones. A PAX record is added only for what does not fit there:
-//! names longer than 100 bytes or not ASCII, large numbers, extended attributes. Names are
-//! never split into prefix and rest, names of users are empty, and times are whole seconds,
-//! as containerd and BuildKit write layers.
+//! names longer than 100 bytes or not ASCII, large numbers, fractions of seconds, extended
+//! attributes. Names are never split into prefix and rest, and names of users are empty, as
+//! containerd and BuildKit write layers.
 
 use std::io::{self, Read, Write};
 
@@ -93,10 +93,9 @@ fn records(entry: &Entry) -> Vec<u8> {
             add(key, value.to_string().into_bytes());
         }
     }
-    if u64::try_from(entry.mtime).is_ok_and(|mtime| mtime <= MAX_LARGE) {
-        // It fits into the header.
-    } else {
-        add(b"mtime", entry.mtime.to_string().into_bytes());
+    let fits_header = u64::try_from(entry.mtime).is_ok_and(|mtime| mtime <= MAX_LARGE);
+    if !fits_header || entry.mtime_nanos != 0 {
+        add(b"mtime", time(entry.mtime, entry.mtime_nanos));
     }
     for (name, value) in &entry.xattrs {
         add(&[b"SCHILY.xattr.", name.as_slice()].concat(), value.clone());
@@ -107,6 +106,20 @@ fn records(entry: &Entry) -> Vec<u8> {
         record(&mut bytes, key, value);
     }
     bytes
+}
+
+/// Seconds with as many digits of a fraction as needed.
+fn time(seconds: i64, nanos: u32) -> Vec<u8> {
+    if nanos == 0 {
+        return seconds.to_string().into_bytes();
+    }
+    let (sign, whole, nanos) = match seconds {
+        0.. => ("", seconds.unsigned_abs(), nanos),
+        // A fraction always leads away from zero.
+        _ => ("-", seconds.unsigned_abs() - 1, 1_000_000_000 - nanos),
+    };
+    let text = format!("{sign}{whole}.{nanos:09}");
+    text.trim_end_matches('0').as_bytes().to_vec()
 }
 
 /// `length key=value\n`, where the length counts itself.
@@ -244,6 +257,8 @@ mod tests {
             entry("p", EntryKind::Fifo),
             Entry { uid: 4_000_000_000, gid: 3_000_000, ..entry("big", EntryKind::File) },
             Entry { mtime: -5, ..entry("old", EntryKind::File) },
+            Entry { mtime: -5, mtime_nanos: 900, ..entry("older", EntryKind::File) },
+            Entry { mtime_nanos: 120_000_000, ..entry("exact", EntryKind::File) },
             Entry { mode: 0o7777, ..entry("bits", EntryKind::File) },
             Entry {
                 xattrs: vec![
