@@ -72,11 +72,13 @@ pub(crate) fn detect(text: &str) -> Directives {
     let syntax = find("syntax", "#", body, first_line)
         .or_else(|| find("syntax", "//", body, first_line))
         .or_else(|| in_json(body, first_line));
-    let syntax = syntax.map(|mut found| {
-        found.value = found.value.split(' ').next().unwrap_or_default().to_owned();
-        found
-    });
-    Directives { syntax, escape: None, check: find("check", "#", body, first_line) }
+    let check = find("check", "#", body, first_line);
+    // What follows a blank is a remark.
+    let first_word = |found: Directive| Directive {
+        value: found.value.split(' ').next().unwrap_or_default().to_owned(),
+        ..found
+    };
+    Directives { syntax: syntax.map(first_word), escape: None, check: check.map(first_word) }
 }
 
 fn find(key: &str, comment: &'static str, text: &str, first_line: u32) -> Option<Directive> {

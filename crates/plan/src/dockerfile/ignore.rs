@@ -81,6 +81,18 @@ pub struct MatchInfo {
     matched: Vec<bool>,
 }
 
+impl MatchInfo {
+    /// From what [`flags`](Self::flags) gave.
+    pub fn from_flags(matched: Vec<bool>) -> Self {
+        Self { matched }
+    }
+
+    /// For each pattern, in order, whether it matches.
+    pub fn flags(self) -> Vec<bool> {
+        self.matched
+    }
+}
+
 /// Patterns, compiled.
 #[derive(Debug, Clone)]
 pub struct Matcher {

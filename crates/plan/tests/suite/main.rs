@@ -1,0 +1,12 @@
+//! The tests of the planning room that look at it from outside.
+#![expect(clippy::unwrap_used, reason = "a test that fails is to stop")]
+#![expect(clippy::too_many_lines, clippy::type_complexity, reason = "tables are long and plain")]
+
+mod corpus;
+mod globs;
+mod heredocs;
+mod ignore;
+mod instructions;
+mod mounts;
+mod properties;
+mod words;
