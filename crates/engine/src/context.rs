@@ -16,6 +16,7 @@ use std::time::SystemTime;
 
 use bakehouse_model::Digest;
 use bakehouse_model::op::ContextSource;
+use bakehouse_store::{Store, StoreError};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
@@ -27,6 +28,9 @@ pub use table::StatTable;
 use crate::files::entry::{Entry, Meta};
 use crate::files::{ContentDigest, Selection, TreeError};
 use walk::{Listing, Node, walk};
+
+/// Where the tables are in the store.
+const BUCKET: &str = "statcache-v1";
 
 /// A folder that was walked, and what its ignore patterns leave of it.
 #[derive(Debug)]
@@ -112,6 +116,19 @@ impl Contexts {
         let context = Arc::new(Context::walk(source, patterns, self.table(&source.root))?);
         *walked = Some(Arc::clone(&context));
         Ok(context)
+    }
+
+    /// Like [`new`](Self::new), with the tables that [`save`](Self::save) put into `store`.
+    pub fn in_store(store: &Store) -> Self {
+        let store = store.clone();
+        // A table that cannot be read is only slower.
+        Self::new(move |name| store.read_small(BUCKET, name).ok().flatten())
+    }
+
+    /// Saves the tables that changed, for the next run.
+    pub fn save(&self, store: &Store) -> Result<(), StoreError> {
+        let mut changed = self.changed_tables().into_iter();
+        changed.try_for_each(|(name, bytes)| store.write_small(BUCKET, &name, &bytes))
     }
 
     /// The tables to save, by name. They count as saved from here on.

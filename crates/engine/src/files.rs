@@ -165,6 +165,51 @@ pub fn run(
     Ok(session.stats)
 }
 
+/// Copies what is at `selector` of `tree` into the empty `into`, for a mount of it, and
+/// says where in `into` it is.
+///
+/// Owners are as [`run`] would make them, so root's for a context.
+pub fn materialise(
+    tree: &Tree,
+    selector: &str,
+    into: &Root,
+    options: Options<'_>,
+) -> Result<&'static str, FilesError> {
+    const PLACE: &str = "/content";
+    let is_whole = entry::clean(selector.as_bytes()).is_empty();
+    let place = op::MakeDir {
+        path: PLACE.to_owned(),
+        mode: 0o755,
+        make_parents: true,
+        owner: None,
+        timestamp: None,
+    };
+    let copy = op::Copy {
+        input: 0,
+        src: selector.to_owned(),
+        dest: PLACE.to_owned(),
+        owner: None,
+        mode: None,
+        follow_symlink: true,
+        // The whole has no attributes of its own; a part brings its own.
+        dir_copy_contents: is_whole,
+        attempt_unpack: false,
+        create_dest_path: true,
+        allow_wildcard: false,
+        allow_empty_wildcard: false,
+        include_patterns: Vec::new(),
+        exclude_patterns: Vec::new(),
+        always_replace_existing: false,
+        required_paths: Vec::new(),
+        timestamp: None,
+    };
+    let make = is_whole.then_some(FileAction::MakeDir(place));
+    let actions = make.into_iter().chain([FileAction::Copy(copy)]).collect();
+    let op = op::File { base: None, actions };
+    run(&op, into, &|_| Ok(tree.clone()), options)?;
+    Ok(PLACE)
+}
+
 impl Session<'_> {
     /// The tree of an input; of what is being written if there is no number.
     pub(crate) fn input(&self, number: Option<usize>) -> Result<Tree, InputError> {

@@ -333,25 +333,32 @@ fn combine(items: &[Item], index: usize) -> Raw {
     }
     let mut hasher = Sha256::new();
     hasher.update([0]);
-    hasher.update(typed(&item.own()).as_str());
+    hasher.update(text(&item.own()));
     let mut child = index + 1;
     while child < item.end {
         hasher.update([0]);
         hasher.update(&items[child].entry.name);
-        hasher.update(typed(&combine(items, child)).as_str());
+        hasher.update(text(&combine(items, child)));
         child = items[child].end;
     }
     hasher.finalize().into()
 }
 
 fn typed(raw: &Raw) -> Digest {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(71);
-    text.push_str("sha256:");
-    for byte in raw {
-        write!(text, "{byte:02x}").expect("a string takes any text");
-    }
+    let text = text(raw);
+    let text = std::str::from_utf8(&text).expect("hex digits are ASCII");
     text.parse().expect("64 lower-case hex digits")
+}
+
+/// The digest as text, made without allocation: a key takes two of them for every file.
+fn text(raw: &Raw) -> [u8; 71] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut text = *b"sha256:0000000000000000000000000000000000000000000000000000000000000000";
+    for (index, byte) in raw.iter().enumerate() {
+        text[7 + index * 2] = HEX[usize::from(byte >> 4)];
+        text[8 + index * 2] = HEX[usize::from(byte & 15)];
+    }
+    text
 }
 
 #[cfg(test)]

@@ -144,3 +144,34 @@ fn read_database(tree: &Tree, path: &[u8]) -> Result<String, FilesError> {
         .map_err(|source| super::tree::TreeError::io("read", path, source))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_that_cannot_be_given_is_recorded_and_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "").unwrap();
+        let path = path.to_str().unwrap().as_bytes();
+        let meta = Meta::at(rustix::fs::CWD, path).unwrap();
+        let owners = Owners::Recorded;
+        if owners.record(path, (7, 8), Errno::INVAL).is_err() {
+            return;
+        }
+        assert_eq!(owners.recorded(path, &meta), Some((7, 8)));
+        assert_eq!(Owners::Native.recorded(path, &meta), None);
+        owners.forget(path);
+        assert_eq!(owners.recorded(path, &meta), None);
+        assert_eq!(owners.record(path, (7, 8), Errno::ROFS), Err(Errno::ROFS));
+        assert_eq!(Owners::Native.record(path, (7, 8), Errno::PERM), Err(Errno::PERM));
+    }
+
+    #[test]
+    fn the_first_line_of_a_name_counts() {
+        let text = "root:x:0:0::/:/sh\nann:x:5:6::/:\nann:x:7:8::/:\nbad\n";
+        assert_eq!(find(text, "ann").unwrap()[2..4], ["5", "6"]);
+        assert_eq!(find(text, "an"), None);
+    }
+}

@@ -6,13 +6,14 @@
 use std::io::{self, Read};
 
 use super::archive::ArchiveError;
-use super::entry::Stamp;
+use super::entry::{Stamp, shown};
 use super::xattr::Xattr;
 
 const BLOCK: usize = 512;
 /// Longer names and PAX headers than this are refused.
 const MAX_EXTENSION: u64 = 1 << 20;
 const XATTR_KEY: &[u8] = b"SCHILY.xattr.";
+const SPARSE_KEY: &[u8] = b"GNU.sparse.";
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,8 @@ struct Extended {
     gid: Option<u32>,
     mtime: Option<Stamp>,
     xattrs: Vec<Xattr>,
+    /// The data is a map of holes and what lies between them.
+    sparse: bool,
 }
 
 impl<R: Read> Archive<R> {
@@ -69,7 +72,7 @@ impl<R: Read> Archive<R> {
     pub(super) fn next(&mut self) -> Result<Option<Header>, ArchiveError> {
         let mut extended = Extended::default();
         loop {
-            self.skip(self.data + self.padding)?;
+            self.skip(self.data.saturating_add(self.padding))?;
             (self.data, self.padding) = (0, 0);
             let Some(block) = self.block()? else { return Ok(None) };
             let size = number(&block[124..136])?;
@@ -164,16 +167,15 @@ impl<R: Read> Archive<R> {
             b'5' => Kind::Directory,
             b'6' => Kind::Fifo,
             other => {
-                let path = String::from_utf8_lossy(&path).into_owned();
-                return Err(ArchiveError::Kind { path, kind: char::from(other) });
+                return Err(ArchiveError::Kind { path: shown(&path), kind: char::from(other) });
             }
         };
+        if extended.sparse {
+            return Err(ArchiveError::Kind { path: shown(&path), kind: 'S' });
+        }
+        // Some programs give a size to what has no data.
         if kind != Kind::File {
-            // Some programs give a size to what has no data.
-            let keeps_data = kind == Kind::HardLink && self.data > 0;
-            if !keeps_data {
-                self.begin(0);
-            }
+            self.begin(0);
         }
         let small = |range| number(range).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
         Ok(Header {
@@ -231,6 +233,7 @@ impl Extended {
             b"gid" => self.gid = Some(parse(value)?),
             b"mtime" => self.mtime = Some(fraction(value)?),
             _ => {
+                self.sparse |= key.starts_with(SPARSE_KEY);
                 if let Some(name) = key.strip_prefix(XATTR_KEY) {
                     self.xattrs.push((name.to_vec(), value.to_vec()));
                 }
@@ -292,4 +295,104 @@ fn fraction(value: &[u8]) -> Option<Stamp> {
     let nanos = digits.bytes().chain(std::iter::repeat(b'0')).take(9);
     let nanos = nanos.fold(0_u32, |n, digit| n * 10 + u32::from(digit - b'0'));
     Some(if secs < 0 { Stamp { secs: 0, nanos: 0 } } else { Stamp { secs, nanos } })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read_all(bytes: &[u8]) -> Result<usize, ArchiveError> {
+        let mut archive = Archive::new(bytes);
+        let mut entries = 0;
+        while archive.next()?.is_some() {
+            io::copy(&mut archive.data().take(1 << 20), &mut io::sink())?;
+            entries += 1;
+        }
+        Ok(entries)
+    }
+
+    /// A header with a checksum that holds, whatever else is in it.
+    fn sealed(mut block: Vec<u8>) -> Vec<u8> {
+        block.resize(BLOCK, 0);
+        block[148..156].copy_from_slice(b"        ");
+        let sum: u32 = block.iter().map(|&b| u32::from(b)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        block
+    }
+
+    #[test]
+    fn numbers_are_octal_or_binary_and_anything_else_is_damage() {
+        let cases: [(&[u8], Option<u64>); 7] = [
+            (b"0000644\0", Some(0o644)),
+            (b"   644 \0", Some(0o644)),
+            (b"\0\0\0\0\0\0\0\0", Some(0)),
+            (b"\x80\0\0\0\0\0\x01\0", Some(256)),
+            (b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff", Some(u64::MAX)),
+            (b"\x80\0\x01\0\xff\xff\xff\xff\xff\xff\xff\xff", None),
+            (b"12x\0", None),
+        ];
+        for (field, expected) in cases {
+            assert_eq!(number(field).ok(), expected, "{field:?}");
+        }
+    }
+
+    #[test]
+    fn times_have_nanoseconds_and_begin_in_1970() {
+        let cases = [
+            ("12.5", Some((12, 500_000_000))),
+            ("12", Some((12, 0))),
+            ("12.1234567891", Some((12, 123_456_789))),
+            ("-3.5", Some((0, 0))),
+            ("x", None),
+            ("1.x", None),
+        ];
+        for (text, expected) in cases {
+            let found = fraction(text.as_bytes()).map(|stamp| (stamp.secs, stamp.nanos));
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_promises_too_much_is_refused_without_reading_it() {
+        let mut block = vec![0; BLOCK];
+        block[0] = b'f';
+        block[124..136].copy_from_slice(&[0x80, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255]);
+        for kind in [b'0', b'x', b'L'] {
+            block[156] = kind;
+            assert!(read_all(&sealed(block.clone())).is_err(), "{kind}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(
+            block in prop::collection::vec(any::<u8>(), 0..600),
+            kind in prop::sample::select(b"0125xgLK7S".to_vec()),
+            data in prop::collection::vec(any::<u8>(), 0..2000),
+        ) {
+            // An error is as good as an end: only a panic fails this.
+            let _end = read_all(&block);
+            let mut header = block;
+            header.resize(BLOCK, 0);
+            header[124..136].copy_from_slice(format!("{:011o}\0", data.len()).as_bytes());
+            header[156] = kind;
+            let mut bytes = sealed(header);
+            bytes.extend_from_slice(&data);
+            bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+            let _end = read_all(&bytes);
+        }
+
+        #[test]
+        fn records_are_read_back_as_they_were_written(
+            key in "[a-z]{1,8}", value in "[ -~]{0,40}",
+        ) {
+            let body = format!(" SCHILY.xattr.{key}={value}\n");
+            let length = (body.len()..).find(|n| n.to_string().len() + body.len() == *n);
+            let mut extended = Extended::default();
+            extended.read(format!("{}{body}", length.unwrap()).as_bytes()).unwrap();
+            prop_assert_eq!(extended.xattrs, vec![(key.into_bytes(), value.into_bytes())]);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use bakehouse_engine::files::{Selection, Tree, digest};
 use bakehouse_model::op::ContextSource;
 
 use crate::patterns::Simple;
-use crate::stage::{Stage, chmod, copying, is_root, listing, shared};
+use crate::stage::{Stage, chmod, copying, listing, shared, skip};
 
 #[test]
 fn ignored_files_are_not_there_and_a_later_pattern_takes_back() {
@@ -49,11 +49,12 @@ fn what_is_ignored_may_be_unreadable_and_specials_are_never_opened() {
 
 #[test]
 fn an_unreadable_directory_that_is_not_ignored_is_named() {
-    if is_root() {
-        return;
-    }
     let stage = Stage::with(&["secret/f"]);
     chmod(&stage.src("secret"), 0);
+    if std::fs::read_dir(stage.src("secret")).is_ok() {
+        skip("nothing is unreadable for root");
+        return;
+    }
     let error = Contexts::new(|_| None).open(&stage.source(), &Simple).unwrap_err();
     chmod(&stage.src("secret"), 0o755);
     assert_eq!(error.to_string(), "cannot walk context `context`");

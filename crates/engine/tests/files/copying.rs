@@ -5,11 +5,13 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bakehouse_engine::files::{OWNER_XATTR, Tree};
+use bakehouse_engine::Root;
+use bakehouse_engine::files::{OWNER_XATTR, Options, Tree, materialise};
 use bakehouse_model::op::{self, FileAction, MakeDir, MakeFile, Mode, Principal};
 use rustix::fs::XattrFlags;
 
-use crate::stage::{Stage, attributes, by_name, chmod, copying, fill, is_root, listing, owner};
+use crate::patterns::Simple;
+use crate::stage::{Stage, attributes, by_name, chmod, copying, fill, listing, may_chown, owner};
 
 /// Source, destination's root before, copy, and what is there after or the error.
 type Row<'r> = (&'r [&'r str], &'r [&'r str], op::Copy, Result<&'r [&'r str], &'r str>);
@@ -171,7 +173,7 @@ fn include_and_exclude_patterns_choose_and_parents_come_with_what_is_chosen() {
 
 #[test]
 fn owners_are_roots_from_a_context_and_kept_from_an_image() {
-    if !is_root() {
+    if !may_chown() {
         return;
     }
     let stage = Stage::with(&["d/f"]);
@@ -184,7 +186,7 @@ fn owners_are_roots_from_a_context_and_kept_from_an_image() {
 
 #[test]
 fn chown_takes_numbers_and_names_and_covers_parents() {
-    if !is_root() {
+    if !may_chown() {
         return;
     }
     let id = |id| Principal::Id { id };
@@ -305,7 +307,7 @@ fn pipes_are_copied_and_sockets_become_empty_files() {
 
 #[test]
 fn attributes_are_copied_and_capabilities_survive_the_owner() {
-    if !is_root() {
+    if !may_chown() {
         return;
     }
     let stage = Stage::with(&["f"]);
@@ -387,4 +389,25 @@ fn what_is_being_written_can_be_read_as_an_input() {
     let actions = vec![FileAction::Copy(copying("/f", "/x")), FileAction::Copy(again)];
     stage.run(actions, &stage.context()).unwrap();
     assert_eq!(listing(&stage.root("")), ["x=f", "y=f"]);
+}
+
+#[test]
+fn a_mount_of_a_context_is_roots_and_has_only_what_the_patterns_leave() {
+    let mut stage = Stage::with(&["d/f", "d/g", "h"]);
+    chmod(&stage.src("d"), 0o711);
+    stage.ignore = vec!["d/g".into()];
+    let options = Options { patterns: &Simple, source_date_epoch: None };
+    let cases: [(&str, &[&str], u32); 3] = [
+        ("/", &["content/", "content/d/", "content/d/f=d/f", "content/h=h"], 0o755),
+        ("/d", &["content/", "content/f=d/f"], 0o711),
+        ("/h", &["content=h"], 0o644),
+    ];
+    for (selector, expected, mode) in cases {
+        let into = tempfile::tempdir().unwrap();
+        let root = Root::open_dir(into.path()).unwrap();
+        let place = materialise(&stage.context(), selector, &root, options).unwrap();
+        assert_eq!(place, "/content");
+        assert_eq!(listing(into.path()), expected, "{selector}");
+        assert_eq!(attributes(&into.path().join("content")).0, mode, "{selector}");
+    }
 }

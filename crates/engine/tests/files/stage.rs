@@ -156,13 +156,13 @@ pub(crate) fn chmod(path: &Path, mode: u32) {
 }
 
 /// Whether owners can be changed; says so if not.
-#[expect(clippy::print_stderr, reason = "a skipped test says why")]
-pub(crate) fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: only root may change owners");
+pub(crate) fn may_chown() -> bool {
+    let dir = tempfile::tempdir().unwrap();
+    let can = std::os::unix::fs::chown(dir.path(), Some(1000), Some(1001)).is_ok();
+    if !can {
+        skip("only root may change owners");
     }
-    root
+    can
 }
 
 pub(crate) fn owner(user: op::Principal, group: Option<op::Principal>) -> Option<op::Owner> {
@@ -178,4 +178,9 @@ pub(crate) fn shared(tree: &Tree) -> Arc<bakehouse_engine::context::Context> {
         Tree::Context(context) => Arc::clone(context),
         _ => panic!("not a context"),
     }
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test says why")]
+pub(crate) fn skip(why: &str) {
+    eprintln!("skipped: {why}");
 }
