@@ -129,6 +129,7 @@ impl<'a> Reader<'a> {
             Some(begun) => self.rest_of_line(begun.to_owned(), start, &mut problem),
             None => text,
         };
+        let problem = problem.filter(|problem| !is_harmless(problem, &text));
         let comments = std::mem::take(&mut self.comments);
         let span = Span { line: start, end_line: self.lines.number() };
         if let Some(problem) = problem {
@@ -270,6 +271,12 @@ impl<'a> Reader<'a> {
         let message = format!("unterminated heredoc: `{}` is missing", heredoc.name);
         Err(Problem::new("unterminated-heredoc", message))
     }
+}
+
+/// Old files name people in Latin-1; nothing but the name suffers.
+fn is_harmless(problem: &Problem, text: &str) -> bool {
+    let keyword = super::go_lower(text.split_whitespace().next().unwrap_or_default());
+    problem.code == "invalid-utf-8" && matches!(keyword.as_str(), "maintainer" | "label")
 }
 
 /// Puts instructions into stages.

@@ -535,6 +535,7 @@ fn a_file_that_is_wrong_as_a_whole_says_why() {
         (b"FROM a\nRUN x\0y", &["2 nul-byte: the line has a NUL byte in it"]),
         (b"FROM a\nRUN \xff", &["2 invalid-utf-8: the line is not UTF-8"]),
         (b"FROM a\n# \xff\0\nRUN x", &[]),
+        (b"FROM a\nMAINTAINER Ren\xe9\nlabel a=\xe9", &[]),
         (
             long.as_bytes(),
             &["2 line-too-long: dockerfile line greater than max allowed size of 65535"],
