@@ -12,6 +12,15 @@ fn adding(src: &str, dest: &str) -> op::Copy {
     op::Copy { attempt_unpack: true, ..copying(src, dest) }
 }
 
+/// `d/` and `d/f`, in the form of xz, which nothing here can write.
+const XZ: &[&str] = &[
+    "fd377a585a0000016922de36020021011c00000010cf58cce027ff00735d00320bbc1ba78c3444e1c207",
+    "75e90760476eb5348b926a6970d312f349c333a6df3101b772d9fc381049b8e0704b91d8f8a2ad7b27f3",
+    "17da7db71642420a54547a5e8a7f3d5db08cd7a64fa30ba2ba4330d19fb285bd6e821ae8fedaa89379ff",
+    "f4a5f2ff9c0d9b74633668dd85ababe743912a000000e9ca13c800018b0180500000fd81a70b3e300d8b",
+    "020000000001595a",
+];
+
 /// One entry: name, type, link, data.
 type Entry<'e> = (&'e str, u8, &'e str, &'e str);
 
@@ -64,8 +73,12 @@ fn an_archive_is_known_by_its_content_however_it_is_compressed() {
         writer.finish().unwrap()
     };
     let zstd = zstd::encode_all(plain.as_slice(), 1).unwrap();
-    for (name, bytes) in [("tar", &plain), ("gzip", &gzip), ("bzip2", &bzip2), ("zstd", &zstd)] {
-        let found = unpacked(bytes, &[]).unwrap();
+    let digits = XZ.concat();
+    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+    let xz: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
+    let cases = [("tar", plain), ("gzip", gzip), ("bzip2", bzip2), ("zstd", zstd), ("xz", xz)];
+    for (name, bytes) in cases {
+        let found = unpacked(&bytes, &[]).unwrap();
         assert_eq!(found, ["x/", "x/d/", "x/d/f=hello"], "{name}");
     }
 }
@@ -156,8 +169,10 @@ fn long_names_numbers_and_attributes_come_from_extended_headers() {
     let meta = fs::metadata(&first).unwrap();
     assert_eq!((meta.mtime(), meta.mtime_nsec()), (12, 500_000_000));
     assert_eq!(fs::read(stage.root(&format!("x/{gnu}"))).unwrap(), b"2");
+    // What the archive says of this is a lie; a user namespace may record the truth here.
     let mut value = [0; 16];
-    assert!(rustix::fs::getxattr(&first, "user.bakehouse.owner", &mut value[..]).is_err());
+    let length = rustix::fs::getxattr(&first, "user.bakehouse.owner", &mut value[..]);
+    assert_ne!(length.map(|length| &value[..length]), Ok(&b"1:1"[..]));
 }
 
 #[test]

@@ -411,3 +411,21 @@ fn a_mount_of_a_context_is_roots_and_has_only_what_the_patterns_leave() {
         assert_eq!(attributes(&into.path().join("content")).0, mode, "{selector}");
     }
 }
+
+#[test]
+fn an_owner_is_kept_from_copy_to_copy_even_where_it_can_only_be_recorded() {
+    let stage = Stage::with(&["d/f"]);
+    let seven = owner(Principal::Id { id: 7 }, None);
+    let actions = vec![
+        FileAction::Copy(op::Copy { owner: seven, ..copying("/d", "/x/") }),
+        FileAction::Copy(op::Copy { input: 0, ..copying("/x", "/y/") }),
+    ];
+    stage.run(actions, &stage.context()).unwrap();
+    for path in ["x", "x/f", "y/f"] {
+        let mut text = [0; 16];
+        let recorded = rustix::fs::getxattr(stage.root(path), OWNER_XATTR, &mut text[..]);
+        let is_recorded = recorded.is_ok_and(|length| &text[..length] == b"7:7");
+        let (_, uid, gid) = attributes(&stage.root(path));
+        assert!(is_recorded || (uid, gid) == (7, 7), "{path}");
+    }
+}
