@@ -25,6 +25,7 @@ mod session;
 mod token;
 mod upload_body;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -102,13 +103,21 @@ impl Default for ClientConfig {
 }
 
 /// Another place to ask for a registry's images.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Mirror {
     /// The registry as references write it: `docker.io`.
     pub registry: String,
     /// `http://HOST:PORT`, `https://HOST` or either with a path, which stands before every
     /// repository, as in BuildKit's and containerd's settings.
     pub url: String,
+}
+
+impl fmt::Debug for Mirror {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Somebody may have put a password there; it is refused, and must not be printed.
+        let url = redact::url_text(&self.url);
+        f.debug_struct("Mirror").field("registry", &self.registry).field("url", &url).finish()
+    }
 }
 
 /// What a reference and a platform come to.

@@ -235,19 +235,18 @@ fn serve(stream: &TcpStream, shared: &Shared) {
     let mut reader = BufReader::new(stream);
     let mut writer = stream;
     while let Ok(Some(mut request)) = wire::read_request(&mut reader) {
-        let (fault, response) = {
+        let response = {
             let mut state = shared.state();
-            let fault = fault::take(&mut state.faults, &request);
-            let range =
-                request.headers.remove("range").filter(|_| fault != Some(Effect::IgnoreRange));
-            request.headers.extend(range.map(|range| ("range".to_owned(), range)));
-            let response = match &fault {
-                Some(effect) if effect.replaces() => effect.response(),
-                _ => routes::answer(&mut state, &request),
+            let effects = fault::take(&mut state.faults, &request);
+            if effects.contains(&Effect::IgnoreRange) {
+                request.headers.remove("range");
+            }
+            let right = match effects.iter().find(|effect| effect.replaces()) {
+                Some(effect) => effect.response(),
+                None => routes::answer(&mut state, &request),
             };
-            (fault, response)
+            effects.iter().fold(right, fault::changed)
         };
-        let response = fault::changed(response, fault.as_ref());
         shared.state().log.push(request.logged(response.status));
         match wire::write_response(&mut writer, &request, &response) {
             Ok(true) => {}

@@ -142,6 +142,21 @@ mod tests {
     }
 
     #[test]
+    fn no_mixture_of_its_characters_stops_the_reader() {
+        let alphabet: Vec<char> = "bearerBasic realm=\"\\,;= \té\u{1f4a9}".chars().collect();
+        let mut state = 1_u64;
+        for _ in 0..20_000 {
+            let mut next = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                usize::try_from(state >> 40).unwrap()
+            };
+            let length = next() % 40;
+            let header: String = (0..length).map(|_| alphabet[next() % alphabet.len()]).collect();
+            challenges([header.as_str()]);
+        }
+    }
+
+    #[test]
     fn junk_ends_and_gives_nothing() {
         let long = "Bearer ".repeat(100_000);
         let cases = [

@@ -12,6 +12,7 @@ use bakehouse_model::oci::{Descriptor, Reference};
 use bakehouse_store::{Partial, StoreError};
 use reqwest::Response;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use tokio::sync::SemaphorePermit;
 
 use super::endpoint::Endpoint;
 use super::exchange::{Ask, Target, may_pass_transport};
@@ -20,6 +21,8 @@ use super::{ClientError, Shared, TransportError};
 
 /// However much progress each of them makes, a blob is not asked for more often.
 const REQUESTS: u32 = 50;
+/// Blobs up to this size move whenever they like.
+const SMALL: u64 = 128 << 10;
 
 /// Why a request did not bring the rest of a blob.
 enum Broken {
@@ -45,7 +48,7 @@ impl Shared {
             meter.add(blob.size);
             return Ok(());
         }
-        let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
+        let _slot = self.slot(blob).await;
         let mut failures = Vec::new();
         for endpoint in endpoints {
             let before = Meter::default();
@@ -58,6 +61,14 @@ impl Shared {
             meter.take_back(before.reset());
         }
         Err(ClientError::of_all(blob.digest.to_string(), failures))
+    }
+
+    /// The right to move `blob`. Small ones need not wait for large ones.
+    pub(crate) async fn slot(&self, blob: &Descriptor) -> Option<SemaphorePermit<'_>> {
+        if blob.size <= SMALL {
+            return None;
+        }
+        Some(self.slots.acquire().await.expect("the semaphore is never closed"))
     }
 
     /// Runs what blocks on the file system.

@@ -41,8 +41,12 @@ impl<T: Send + 'static> Crew<T> {
                     tick();
                     return Ok(results);
                 }
-                // The rest stops when the set is dropped.
-                Ok(Some(Ok(result))) => results.push(result?),
+                Ok(Some(Ok(Ok(result)))) => results.push(result),
+                Ok(Some(Ok(Err(error)))) => {
+                    // Whatever they hold is free again when the caller hears of it.
+                    self.tasks.shutdown().await;
+                    return Err(error);
+                }
                 Ok(Some(Err(error))) => std::panic::resume_unwind(error.into_panic()),
             }
         }

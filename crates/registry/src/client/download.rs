@@ -172,7 +172,7 @@ impl<'a> Download<'a> {
             ingest
                 .write_all(chunk.as_ref())
                 .map_err(|error| self.shared.unwritten(&self.subject.what, error))?;
-            (self.progress)(ingest.size(), self.total.max(ingest.size()));
+            (self.progress)(ingest.size(), self.total);
         }
         let (received, expected) = (ingest.size(), self.total);
         if received < expected {

@@ -249,6 +249,12 @@ pub enum TransportError {
         /// How long.
         seconds: u64,
     },
+    /// A document came too slowly.
+    #[error("the document did not arrive within {seconds} s")]
+    Slow {
+        /// How long.
+        seconds: u64,
+    },
     /// The connection ended before the announced length.
     #[error("the connection ended after {received} of {expected} bytes")]
     Short {
@@ -335,6 +341,11 @@ pub enum ManifestFault {
     /// Indexes within indexes within indexes.
     #[error("its indexes are nested too deeply")]
     Nested,
+}
+
+/// The command that logs in to `host`.
+fn login(host: &str) -> String {
+    if host == "docker.io" { "docker login".to_owned() } else { format!("docker login {host}") }
 }
 
 struct Choices<'a>(&'a [Platform]);
@@ -443,17 +454,22 @@ impl ClientError {
         match self {
             Self::Unauthorized { host, with_credentials: false, .. }
             | Self::Denied { host, with_credentials: false, .. } => {
-                vec![format!("`docker login {host}` makes credentials that this program reads")]
+                vec![
+                    format!("`{}` makes credentials that this program reads", login(host)),
+                    "registries say the same of what does not exist: check the name".to_owned(),
+                ]
             }
             Self::Unauthorized { host, .. } => {
-                vec![format!("the stored credentials were refused; try `docker login {host}`")]
+                vec![format!("the stored credentials were refused; try `{}`", login(host))]
             }
             Self::Denied { host, .. } => {
-                vec![format!("ask for access, or `docker login {host}` as somebody who has it")]
+                vec![format!("ask for access, or `{}` as somebody who has it", login(host))]
             }
             Self::RateLimited { host, retry_after_s, .. } => {
-                let mut hints =
-                    vec![format!("a mirror spares `{host}`, and so may `docker login {host}`")];
+                let mut hints = vec![format!(
+                    "a mirror spares `{host}`, and `{}` may raise its limit",
+                    login(host)
+                )];
                 hints.extend(retry_after_s.map(|s| format!("try again in {s} s")));
                 hints
             }

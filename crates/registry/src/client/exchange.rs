@@ -130,10 +130,12 @@ pub(crate) fn pull_scope(endpoint: &Endpoint, repository: &str) -> String {
 impl Shared {
     /// The answer to `ask`, whatever its status; retried as the policy says.
     pub(crate) async fn send(&self, ask: &Ask<'_>) -> Result<Response, ClientError> {
-        let request = self.request(ask).await?;
         let mut made = 0;
         loop {
-            let result = self.authorised(ask, &request).await;
+            let result = match self.request(ask).await {
+                Ok(request) => self.authorised(ask, &request).await,
+                Err(error) => Err(error),
+            };
             made += 1;
             let (again, asked_for) = match &result {
                 Ok(response) => (is_temporary(response.status()), wants_wait(response)),
@@ -361,7 +363,8 @@ pub(crate) fn may_pass_transport(error: &TransportError, made: u32) -> bool {
     match error {
         TransportError::Http { source, .. } if source.is_builder() => false,
         TransportError::Http { source, .. } => !source.is_connect() || made < 3,
-        TransportError::Idle { .. } | TransportError::Short { .. } => true,
+        TransportError::Idle { .. } | TransportError::Slow { .. } => made < 3,
+        TransportError::Short { .. } => true,
         TransportError::Read { .. } | TransportError::Runtime { .. } => false,
     }
 }

@@ -24,6 +24,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub(crate) const IDLE: Duration = Duration::from_secs(60);
 /// How long a server may think after it has got everything: some copy the blob first.
 const COMMIT: Duration = Duration::from_secs(300);
+/// How long a document may take in all, however slowly it drips.
+const DOCUMENT: Duration = Duration::from_secs(180);
 const REDIRECTS: usize = 10;
 
 /// The runtime, started at the first use. Nothing that runs on it may own it.
@@ -249,11 +251,16 @@ pub(crate) async fn next_chunk(
     }
 }
 
-/// At most `limit` bytes of a body, and whether there were more.
+/// At most `limit` bytes of a document, and whether there were more.
 pub(crate) async fn read_body(
     response: &mut Response,
     limit: u64,
 ) -> Result<(Vec<u8>, bool), TransportError> {
+    let slow = TransportError::Slow { seconds: DOCUMENT.as_secs() };
+    timeout(DOCUMENT, read_all(response, limit)).await.unwrap_or(Err(slow))
+}
+
+async fn read_all(response: &mut Response, limit: u64) -> Result<(Vec<u8>, bool), TransportError> {
     let mut body = Vec::new();
     while let Some(chunk) = next_chunk(response).await? {
         let room = usize::try_from(limit).unwrap_or(usize::MAX) - body.len();

@@ -240,7 +240,7 @@ impl Shared {
             meter.add(blob.size);
             return Ok(Placed::Existed);
         }
-        let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
+        let _slot = self.slot(blob).await;
         let placed = if self.has(goal, blob).await? {
             Placed::Existed
         } else {

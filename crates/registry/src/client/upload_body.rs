@@ -87,3 +87,45 @@ impl Body for Sending {
         SizeHint::with_exact(self.left)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(mut body: Sending, frames: usize) -> Vec<u8> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut bytes = Vec::new();
+        for _ in 0..frames {
+            let Poll::Ready(Some(frame)) = Pin::new(&mut body).poll_frame(&mut cx) else { break };
+            bytes.extend_from_slice(frame.unwrap().data_ref().unwrap());
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_a_broken_attempt_sent_does_not_count_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("blob");
+        let content: Vec<u8> = (0..=255).cycle().take(600_000).collect();
+        std::fs::write(&path, &content).unwrap();
+        let watched = Meter::default();
+        let body = UploadBody::new(&path, 600_000, watched.clone());
+        assert_eq!(body.start(Meter::default()).unwrap().size_hint().exact(), Some(600_000));
+        drain(body.start(Meter::default()).unwrap(), 2);
+        assert_eq!(watched.done(), 2 * BLOCK);
+        let sent = Meter::default();
+        assert_eq!(drain(body.start(sent.clone()).unwrap(), 9), content);
+        assert_eq!((watched.done(), sent.done()), (600_000, 600_000));
+    }
+
+    #[test]
+    fn a_file_that_became_shorter_ends_in_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("blob");
+        std::fs::write(&path, "abc").unwrap();
+        let mut body = UploadBody::new(&path, 5, Meter::default()).start(Meter::default()).unwrap();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(matches!(Pin::new(&mut body).poll_frame(&mut cx), Poll::Ready(Some(Ok(_)))));
+        assert!(matches!(Pin::new(&mut body).poll_frame(&mut cx), Poll::Ready(Some(Err(_)))));
+    }
+}

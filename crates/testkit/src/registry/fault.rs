@@ -8,7 +8,7 @@ pub struct Fault {
     method: &'static str,
     part: String,
     times: u32,
-    effect: Effect,
+    effects: Vec<Effect>,
 }
 
 /// What happens instead of the right answer.
@@ -43,7 +43,14 @@ pub enum Effect {
 impl Fault {
     /// `effect` on every request with this method that has `part` in path and query.
     pub fn on(method: &'static str, part: &str, effect: Effect) -> Self {
-        Self { method, part: part.to_owned(), times: u32::MAX, effect }
+        Self { method, part: part.to_owned(), times: u32::MAX, effects: vec![effect] }
+    }
+
+    /// Another effect on the same answers.
+    #[must_use]
+    pub fn and(mut self, effect: Effect) -> Self {
+        self.effects.push(effect);
+        self
     }
 
     /// Only the next `times` of them.
@@ -88,31 +95,32 @@ impl Effect {
     }
 }
 
-/// The effect of the first fault that matches.
-pub(crate) fn take(faults: &mut [Fault], request: &Request) -> Option<Effect> {
+/// The effects of the first fault that matches.
+pub(crate) fn take(faults: &mut [Fault], request: &Request) -> Vec<Effect> {
     let found = faults.iter_mut().find(|fault| {
         fault.times > 0 && fault.method == request.method && request.target.contains(&fault.part)
-    })?;
+    });
+    let Some(found) = found else { return Vec::new() };
     found.times -= 1;
-    Some(found.effect.clone())
+    found.effects.clone()
 }
 
 /// `response` as the effect has it.
-pub(crate) fn changed(mut response: Response, effect: Option<&Effect>) -> Response {
+pub(crate) fn changed(mut response: Response, effect: &Effect) -> Response {
     let set = |response: &mut Response, name: &str, value: &str| {
         response.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         response.headers.push((name.to_owned(), value.to_owned()));
     };
     match effect {
-        Some(Effect::CutAt(bytes)) => response.cut = Some(*bytes),
-        Some(Effect::WrongBytes) => response.body.iter_mut().for_each(|byte| *byte ^= 1),
-        Some(Effect::WrongLength(length)) => response.body.resize(*length, 0),
-        Some(Effect::Header(name, value)) => set(&mut response, name, value),
-        Some(Effect::Range(range)) => {
+        Effect::CutAt(bytes) => response.cut = Some(*bytes),
+        Effect::WrongBytes => response.body.iter_mut().for_each(|byte| *byte ^= 1),
+        Effect::WrongLength(length) => response.body.resize(*length, 0),
+        Effect::Header(name, value) => set(&mut response, name, value),
+        Effect::Range(range) => {
             response.status = 206;
             set(&mut response, "content-range", range);
         }
-        Some(Effect::Status { .. } | Effect::Hangup | Effect::IgnoreRange) | None => {}
+        Effect::Status { .. } | Effect::Hangup | Effect::IgnoreRange => {}
     }
     response
 }
