@@ -12,13 +12,13 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bakehouse_model::Digest;
+use bakehouse_model::{Digest, op};
 use rustix::fs::FileType;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::entry::{Entry, Meta, clean, join, shown};
-use super::select::select;
+use super::select::{select, split_wildcards};
 use super::tree::{Tree, TreeError, proc_path};
 use super::xattr::{self, Xattr};
 use crate::context::{PatternError, Patterns, Raw};
@@ -36,7 +36,7 @@ pub struct Selection {
     pub path: String,
     /// Follow a link that `path` itself names.
     pub follow: bool,
-    /// `path` has wildcards.
+    /// `path` may have wildcards.
     pub wildcard: bool,
     /// Only what these match, relative to `path`.
     pub include: Vec<String>,
@@ -44,6 +44,27 @@ pub struct Selection {
     pub exclude: Vec<String>,
     /// Paths of which each must be the start of something selected.
     pub required: Vec<String>,
+}
+
+impl From<&op::Copy> for Selection {
+    /// What the copy reads.
+    fn from(copy: &op::Copy) -> Self {
+        Self {
+            path: copy.src.clone(),
+            follow: copy.follow_symlink,
+            wildcard: copy.allow_wildcard,
+            include: copy.include_patterns.clone(),
+            exclude: copy.exclude_patterns.clone(),
+            required: copy.required_paths.clone(),
+        }
+    }
+}
+
+impl Selection {
+    /// Whether the path is to be matched, not looked up.
+    pub(super) fn has_wildcard(&self) -> bool {
+        self.wildcard && !split_wildcards(self.path.as_bytes()).1.is_empty()
+    }
 }
 
 /// The digest of a selection, and of each file in it.
@@ -90,7 +111,7 @@ pub fn digest(
         return Ok(known);
     }
     let selected =
-        selection.wildcard || !selection.include.is_empty() || !selection.exclude.is_empty();
+        selection.has_wildcard() || !selection.include.is_empty() || !selection.exclude.is_empty();
     let digest = Arc::new(if selected {
         digest_list(tree, selection, patterns)?
     } else {

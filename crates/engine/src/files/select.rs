@@ -56,7 +56,7 @@ pub(super) fn select(
     patterns: &dyn Patterns,
 ) -> Result<Selected, DigestError> {
     let path = clean(selection.path.as_bytes());
-    let (prefix, follow) = if selection.wildcard {
+    let (prefix, follow) = if selection.has_wildcard() {
         let (prefix, pattern) = split_wildcards(&path);
         (prefix, !pattern.is_empty())
     } else {
@@ -132,7 +132,7 @@ impl Choice<'_> {
     /// The path that patterns are held against; none if the wildcard does not match.
     fn candidate(&mut self, path: &[u8]) -> Result<Option<String>, DigestError> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if !self.selection.wildcard {
+        if !self.selection.has_wildcard() {
             return Ok(Some(text(relative(path, &self.path))));
         }
         if let Some(dir) = self.matched_dir.as_deref().filter(|dir| is_below(path, dir)) {

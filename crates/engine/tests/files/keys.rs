@@ -6,7 +6,7 @@ use bakehouse_engine::files::{ContentDigest, DigestError, Selection, Tree, diges
 use bakehouse_model::Digest;
 
 use crate::patterns::Simple;
-use crate::stage::{Stage, chmod};
+use crate::stage::{Stage, chmod, copying};
 
 fn key(tree: &Tree, selection: &Selection) -> Result<ContentDigest, DigestError> {
     digest(tree, selection, &Simple).map(|found| (*found).clone())
@@ -90,6 +90,9 @@ fn a_wildcard_gives_a_list_and_a_single_match_of_its_own_name_gives_itself() {
     assert_eq!(key(&tree, &wild("/[d]")).unwrap().digest, below);
     assert_eq!(key(&tree, &wild("/d/x*")).unwrap().digest, Digest::of(format!("\0x{x}")));
     assert_eq!(key(&tree, &wild("/n*")).unwrap().digest, Digest::of(""));
+    // A copy always allows wildcards; where there is none, the path is looked up.
+    assert_eq!(key(&tree, &wild("/a.c")).unwrap().digest, a);
+    assert_eq!(Selection::from(&copying("/a.c", "/x")), wild("/a.c"));
 }
 
 #[test]
