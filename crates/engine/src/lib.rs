@@ -3,6 +3,10 @@
 pub mod context;
 pub mod files;
 pub mod root;
+pub mod sandbox;
 pub mod snapshot;
+pub mod userns;
+
+mod seccomp;
 
 pub use root::Root;

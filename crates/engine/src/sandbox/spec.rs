@@ -1,0 +1,240 @@
+//! What is asked of a sandbox.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use bakehouse_model::op::{Exec, Network, Security, Ulimit};
+use rustix::fs::CWD;
+use serde::{Deserialize, Serialize};
+
+use super::SandboxError;
+use super::etc;
+use super::failure::Doing as _;
+use super::mounts::copy_of;
+use super::protocol::{CgroupKind, Run, WireKind, WireMount};
+
+/// A command, the root it runs in, and what else it sees.
+#[derive(Debug)]
+pub struct Step {
+    /// The root: a detached mount that can be written to. Once the step has run, no process
+    /// uses it any more.
+    pub root: OwnedFd,
+    /// The command.
+    pub spec: Spec,
+    /// What is mounted, in any order; of two with the same target the later one counts.
+    pub mounts: Vec<ResolvedMount>,
+}
+
+/// A command and its circumstances.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// `NAME=value`; `HOME` is added if it is missing.
+    pub env: Vec<String>,
+    /// Working directory, made if it is missing.
+    pub cwd: String,
+    /// `user[:group]`, by name or number; empty for root.
+    pub user: String,
+    /// Host name; empty for the default.
+    pub hostname: String,
+    /// Network it sees.
+    pub network: Network,
+    /// How far it is trusted.
+    pub security: Security,
+    /// Resource limits of each process.
+    pub ulimits: Vec<Ulimit>,
+    /// More lines of `/etc/hosts`: host and address.
+    pub extra_hosts: Vec<(String, String)>,
+    /// Bytes of `/dev/shm`; none for the default.
+    pub shm_size: Option<u64>,
+    /// Limits of all its processes together.
+    pub limits: Limits,
+}
+
+/// What all processes of a step may use together; none for as much as there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Thousandths of a processor.
+    pub cpu_millis: Option<u32>,
+    /// Processes.
+    pub pids: Option<u32>,
+}
+
+impl From<&Exec> for Spec {
+    /// The command of an op. Its mounts and secret variables have to be resolved apart.
+    fn from(exec: &Exec) -> Self {
+        Self {
+            args: exec.args.clone(),
+            env: exec.env.iter().chain(&exec.proxy_env).cloned().collect(),
+            cwd: exec.cwd.clone(),
+            user: exec.user.clone(),
+            hostname: exec.hostname.clone(),
+            network: exec.network,
+            security: exec.security,
+            ulimits: exec.ulimits.clone(),
+            extra_hosts: exec.extra_hosts.clone(),
+            shm_size: exec.shm_size,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Something to mount.
+#[derive(Debug)]
+pub struct ResolvedMount {
+    /// Where, absolute.
+    pub dest: String,
+    /// What.
+    pub source: MountSource,
+}
+
+/// What can be mounted.
+#[derive(Debug)]
+pub enum MountSource {
+    /// A detached mount of a directory or a file.
+    Bind {
+        /// From `open_tree(OPEN_TREE_CLONE)` or `fsmount`.
+        mount: OwnedFd,
+        /// Whether writes are refused.
+        readonly: bool,
+    },
+    /// A directory or a file of the machine, such as a cache or an agent's socket.
+    BindPath {
+        /// Its path.
+        path: PathBuf,
+        /// Whether writes are refused.
+        readonly: bool,
+    },
+    /// Memory.
+    Tmpfs {
+        /// Limit in bytes; 0 for none.
+        size: u64,
+    },
+    /// A file that exists only in memory and cannot be written to: a secret, a heredoc.
+    File {
+        /// Its content.
+        bytes: Vec<u8>,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+        /// Its permission bits; with one for execution it can be executed.
+        mode: u32,
+    },
+}
+
+impl Step {
+    /// What the helper is told, and the descriptors of the mounts.
+    pub(super) fn into_order(
+        self,
+        cgroups: Option<CgroupKind>,
+    ) -> Result<(Run, Vec<OwnedFd>), SandboxError> {
+        let spec = self.spec;
+        let hostname =
+            if spec.hostname.is_empty() { etc::DEFAULT_HOSTNAME } else { &spec.hostname };
+        let file = |dest: &str, text: String| ResolvedMount {
+            dest: dest.to_owned(),
+            source: MountSource::File { bytes: text.into_bytes(), uid: 0, gid: 0, mode: 0o644 },
+        };
+        let mut mounts = vec![
+            file("/etc/resolv.conf", etc::resolv_conf(spec.network)),
+            file("/etc/hosts", etc::hosts(hostname, &spec.extra_hosts)),
+        ];
+        mounts.extend(self.mounts);
+        let mut sources = Vec::new();
+        let mounts = in_order(mounts)?
+            .into_iter()
+            .map(|mount| to_wire(mount, &mut sources))
+            .collect::<Result<_, _>>()?;
+        let cgroups = cgroups.unwrap_or(CgroupKind::None);
+        Ok((Run { spec, cgroups, mounts }, sources))
+    }
+}
+
+/// Parents before what is below them, each target once.
+fn in_order(mounts: Vec<ResolvedMount>) -> Result<Vec<ResolvedMount>, SandboxError> {
+    let mut kept: Vec<ResolvedMount> = Vec::new();
+    for mut mount in mounts {
+        mount.dest = clean(&mount.dest)
+            .ok_or_else(|| SandboxError::MountTarget { dest: mount.dest.clone() })?;
+        kept.retain(|other| other.dest != mount.dest);
+        kept.push(mount);
+    }
+    kept.sort_by(|a, b| a.dest.split('/').cmp(b.dest.split('/')));
+    Ok(kept)
+}
+
+/// An absolute path without `.`, `..` and needless slashes; none for the root itself.
+fn clean(path: &str) -> Option<String> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in path.strip_prefix('/')?.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => {
+                names.pop();
+            }
+            name => names.push(name),
+        }
+    }
+    if names.is_empty() { None } else { Some(format!("/{}", names.join("/"))) }
+}
+
+fn to_wire(mount: ResolvedMount, sources: &mut Vec<OwnedFd>) -> Result<WireMount, SandboxError> {
+    let mut bind = |mount: OwnedFd, readonly| {
+        sources.push(mount);
+        WireKind::Bind { descriptor: sources.len() - 1, readonly }
+    };
+    let kind = match mount.source {
+        MountSource::Bind { mount, readonly } => bind(mount, readonly),
+        MountSource::BindPath { path, readonly } => {
+            let shown = path.display().to_string();
+            let copy = copy_of(CWD, path.as_path(), true).doing_at("copy the mount", &shown)?;
+            bind(copy, readonly)
+        }
+        MountSource::Tmpfs { size } => WireKind::Tmpfs { size },
+        MountSource::File { bytes, uid, gid, mode } => WireKind::File { bytes, uid, gid, mode },
+    };
+    Ok(WireMount { dest: mount.dest, kind })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_cleaned() {
+        let cases = [
+            ("/a", Some("/a")),
+            ("/a//b/./c/", Some("/a/b/c")),
+            ("/a/../../b", Some("/b")),
+            ("/", None),
+            ("/a/..", None),
+            ("a", None),
+            ("", None),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(clean(path).as_deref(), expected, "path `{path}`");
+        }
+    }
+
+    #[test]
+    fn parents_come_first_and_the_last_of_a_target_counts() {
+        let tmpfs = |dest: &str, size| ResolvedMount {
+            dest: dest.to_owned(),
+            source: MountSource::Tmpfs { size },
+        };
+        let mounts = vec![tmpfs("/a/b", 1), tmpfs("/a-b", 2), tmpfs("/a", 3), tmpfs("/a/b/", 4)];
+        let mounts = in_order(mounts).unwrap();
+        let seen: Vec<_> = mounts
+            .iter()
+            .map(|mount| match mount.source {
+                MountSource::Tmpfs { size } => (mount.dest.as_str(), size),
+                _ => panic!("there is nothing else"),
+            })
+            .collect();
+        assert_eq!(seen, [("/a", 3), ("/a/b", 4), ("/a-b", 2)]);
+    }
+}
