@@ -282,7 +282,12 @@ impl Shared {
             ask.method = Method::POST;
             ask.scopes.push(pull_scope(&goal.endpoint, from));
             ask.query = vec![("mount", blob.digest.to_string()), ("from", from.clone())];
-            let response = self.send(&ask).await?;
+            let response = match self.send(&ask).await {
+                Ok(response) => response,
+                // We may not read there; that is no reason not to write here.
+                Err(ClientError::Unauthorized { .. } | ClientError::Denied { .. }) => continue,
+                Err(error) => return Err(error),
+            };
             match response.status().as_u16() {
                 201 => {
                     self.present.add(goal.to.registry(), from, &blob.digest);

@@ -211,3 +211,19 @@ fn a_mount_asks_for_both_repositories_in_one_token() {
     });
     assert!(both);
 }
+
+#[test]
+fn a_source_that_may_not_be_read_is_no_reason_not_to_push() {
+    let registry = TestRegistry::with_access(closed());
+    let made = random_image(1, 2, 1000);
+    let (_folder, bench) = with_docker_config(&registry.host(), USER);
+    for bytes in made.blobs().chain([made.manifest.as_slice()]) {
+        bench.store.put_blob(bytes).unwrap();
+    }
+    registry.inject(Fault::on("GET", "repository%3Abase", Effect::status(403)));
+    let to = reference(&registry, "app:1");
+    let from = ["base".to_owned()];
+    let pushed = bench.client.push(&made.descriptor(), &to, &from, &|_, _| ()).unwrap();
+    assert_eq!((pushed.mounted, pushed.existed), (0, 0));
+    assert_eq!(registry.manifest("app", "1"), Some(made.manifest));
+}

@@ -1,6 +1,8 @@
 //! Against a registry that others wrote, if `BAKEHOUSE_TEST_REGISTRY` names one
 //! (`127.0.0.1:5000`): the CNCF registry in the first place.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use bakehouse_testkit::image::random_image;
 
 use crate::bench::{amd64, bench};
@@ -12,7 +14,9 @@ fn an_image_goes_there_and_comes_back() {
         eprintln!("skipped: BAKEHOUSE_TEST_REGISTRY names no registry");
         return;
     };
-    let made = random_image(u64::from(std::process::id()), 3, 2_000_000);
+    // Another image every time: the registry keeps what it has seen.
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
+    let made = random_image(u64::try_from(seed).unwrap(), 3, 2_000_000);
     let here = bench();
     for bytes in made.blobs().chain([made.manifest.as_slice()]) {
         here.store.put_blob(bytes).unwrap();
