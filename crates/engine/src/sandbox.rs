@@ -36,6 +36,7 @@ mod limits;
 mod mounts;
 mod output;
 mod protocol;
+mod relay;
 mod spec;
 mod stubs;
 mod sys;
@@ -54,6 +55,7 @@ use cgroup::{Cgroup, Cgroups};
 use failure::{Failure, KernelFailure};
 use output::Lines;
 use protocol::{Answer, Channel, Ended, Order};
+use spec::Sources;
 
 /// Where sandboxes come from.
 #[derive(Debug, Clone)]
@@ -225,7 +227,7 @@ impl Sandbox {
         }
         let cgroup = self.cgroups.make(&step.spec.limits)?;
         let mut helper = self.take_helper()?;
-        let pipes = start(&mut helper, step, cgroup.as_ref())?;
+        let (pipes, _sources) = start(&mut helper, step, cgroup.as_ref())?;
         match attend(&mut helper, pipes, sink, cancel)? {
             Some(Answer::Ended(ended)) => {
                 self.put_back(helper);
@@ -302,8 +304,12 @@ struct Pipes {
     stderr: OwnedFd,
 }
 
-/// Asks a helper to run a step.
-fn start(helper: &mut Helper, step: Step, cgroup: Option<&Cgroup>) -> Result<Pipes, SandboxError> {
+/// Asks a helper to run a step; also gives what has to live until it ends.
+fn start(
+    helper: &mut Helper,
+    step: Step,
+    cgroup: Option<&Cgroup>,
+) -> Result<(Pipes, Sources), SandboxError> {
     let failed = |source| SandboxError::Helper { doing: "speak to", source };
     let open = || -> Result<(OwnedFd, OwnedFd), Errno> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -317,12 +323,12 @@ fn start(helper: &mut Helper, step: Step, cgroup: Option<&Cgroup>) -> Result<Pip
     let mut descriptors: Vec<BorrowedFd<'_>> =
         vec![root.as_fd(), stdout_end.as_fd(), stderr_end.as_fd()];
     descriptors.extend(cgroup.into_iter().flat_map(Cgroup::directories));
-    descriptors.extend(sources.iter().map(|source| source.as_fd()));
+    descriptors.extend(sources.descriptors.iter().map(|mount| mount.as_fd()));
     if descriptors.len() > protocol::MAX_DESCRIPTORS {
         return Err(SandboxError::TooManyMounts { limit: protocol::MAX_DESCRIPTORS - 6 });
     }
     helper.channel().send(&Order::Run(Box::new(run)), &descriptors).map_err(failed)?;
-    Ok(Pipes { stdout, stderr })
+    Ok((Pipes { stdout, stderr }, sources))
 }
 
 /// Passes on output until the helper answers; none if the step was cancelled.

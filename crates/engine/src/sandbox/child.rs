@@ -113,7 +113,7 @@ impl Launch<'_> {
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         rustix::mount::mount_change("/", private).doing_at("keep mounts private", "/")?;
         let mut stash = Stash::new()?;
-        let files = self.stash_files(&mut stash)?;
+        let picked = self.pick_out(&mut stash)?;
         let wishes = Wishes {
             insecure: self.insecure(),
             shm_size: self.spec.shm_size,
@@ -123,21 +123,24 @@ impl Launch<'_> {
         self.change_root()?;
         let root = Root::open_dir("/").map_err(|e| e.source).doing_at("open", "/")?;
         supplies.mount_all(&root)?;
-        for ((mount, stub), file) in self.mounts.iter().zip(self.stubs).zip(files) {
-            self.mount_one(&root, (mount, *stub), file)?;
+        for ((mount, stub), picked) in self.mounts.iter().zip(self.stubs).zip(picked) {
+            self.mount_one(&root, (mount, *stub), picked)?;
         }
         Ok(())
     }
 
-    /// A mount for each file among the mounts.
-    fn stash_files(&self, stash: &mut Stash) -> Result<Vec<Option<OwnedFd>>, Failure> {
-        let files = self.mounts.iter().map(|mount| match &mount.kind {
+    /// A mount of each thing that is inside of something else, in the order of the mounts.
+    fn pick_out(&self, stash: &mut Stash) -> Result<Vec<Option<OwnedFd>>, Failure> {
+        let picked = self.mounts.iter().map(|mount| match &mount.kind {
             WireKind::File { bytes, uid, gid, mode } => {
                 stash.file(bytes, (*uid, *gid), *mode).map(Some)
             }
-            WireKind::Bind { .. } | WireKind::Tmpfs { .. } => Ok(None),
+            WireKind::Bind { descriptor, name: Some(name), .. } => {
+                mounts::inside(&self.descriptors[*descriptor], name).map(Some)
+            }
+            WireKind::Bind { name: None, .. } | WireKind::Tmpfs { .. } => Ok(None),
         });
-        files.collect()
+        picked.collect()
     }
 
     fn change_root(&self) -> Result<(), Failure> {
@@ -157,12 +160,12 @@ impl Launch<'_> {
         &self,
         root: &Root,
         (mount, stub): (&WireMount, bool),
-        file: Option<OwnedFd>,
+        picked: Option<OwnedFd>,
     ) -> Result<(), Failure> {
         let dest = mount.dest.as_str();
         match &mount.kind {
-            WireKind::Bind { descriptor, readonly } => {
-                let source = &self.descriptors[*descriptor];
+            WireKind::Bind { descriptor, readonly, .. } => {
+                let source = picked.as_ref().unwrap_or(&self.descriptors[*descriptor]);
                 let stat = rustix::fs::fstat(source).doing_at("look at the mount", dest)?;
                 let mut attributes = MountAttrFlags::empty();
                 attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, *readonly);
@@ -184,7 +187,7 @@ impl Launch<'_> {
                 mounts::attach(mounts::filesystem("tmpfs", options, attributes)?, place, dest)
             }
             WireKind::File { .. } => {
-                let file = file.expect("every file was stashed");
+                let file = picked.expect("every file was stashed");
                 let (place, _) = stubs::open_place(root, dest, Shape::File)?;
                 mounts::attach(file, place, dest)
             }

@@ -256,12 +256,12 @@ fn make_stubs(run: &Run, opened: &Opened<'_>, stubs: &mut Stubs) -> Result<Vec<b
             continue;
         }
         let shape = match &mount.kind {
-            WireKind::Bind { descriptor, .. } => {
+            WireKind::Bind { name: Some(_), .. } | WireKind::File { .. } => Shape::File,
+            WireKind::Bind { descriptor, name: None, .. } => {
                 let stat = fstat(&opened.mounts[*descriptor]);
                 Shape::of(&stat.doing_at("look at the mount", &mount.dest)?)
             }
             WireKind::Tmpfs { .. } => Shape::Directory,
-            WireKind::File { .. } => Shape::File,
         };
         fresh.push(stubs.make(opened.root, &real, shape)?);
         covered.push(real);

@@ -83,10 +83,22 @@ pub(super) fn restrict(
     sys::add_mount_attributes(mount, attributes, true).doing_at("restrict the mount", dest)
 }
 
+/// Attaches a mount over the root that is about to be left, where only a descriptor finds
+/// it: the kernel copies only mounts that are attached.
+fn lay_over_root(mount: &OwnedFd) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(mount, "", CWD, "/", flags)
+}
+
+/// A mount of what has a name in a detached mount.
+pub(super) fn inside(mount: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
+    lay_over_root(mount).doing_at("mount the source of", name)?;
+    copy_of(mount, name, false).doing_at("mount", name)
+}
+
 /// Memory that holds the files a step gets from outside, one mount of each.
 ///
-/// It is attached over the old root, where only a descriptor finds it, because the kernel
-/// copies only mounts that are attached; it goes away with the old root.
+/// It goes away with the root that it lies over.
 pub(super) struct Stash {
     tmpfs: OwnedFd,
     next: u32,
@@ -99,8 +111,7 @@ impl Stash {
     pub(super) fn new() -> Result<Self, Failure> {
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
         let tmpfs = filesystem("tmpfs", &[("mode", "0700")], attributes)?;
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        rustix::mount::move_mount(&tmpfs, "", CWD, "/", flags).doing("mount the stash")?;
+        lay_over_root(&tmpfs).doing("mount the stash")?;
         let makes_nodes = make_node(&tmpfs, "null", (1, 3)).is_ok();
         Ok(Self { tmpfs, next: 0, makes_nodes })
     }

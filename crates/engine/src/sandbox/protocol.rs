@@ -100,8 +100,8 @@ pub(super) struct WireMount {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum WireKind {
-    /// A detached mount.
-    Bind { descriptor: usize, readonly: bool },
+    /// A detached mount, or what has this name in it.
+    Bind { descriptor: usize, name: Option<String>, readonly: bool },
     /// Memory.
     Tmpfs { size: u64 },
     /// A file with these bytes.

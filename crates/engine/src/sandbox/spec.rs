@@ -12,12 +12,13 @@ use super::etc;
 use super::failure::Doing as _;
 use super::mounts::copy_of;
 use super::protocol::{CgroupKind, Run, WireKind, WireMount};
+use super::relay::{self, Relay};
 
 /// A command, the root it runs in, and what else it sees.
 #[derive(Debug)]
 pub struct Step {
-    /// The root: a detached mount that can be written to. Once the step has run, no process
-    /// uses it any more.
+    /// The root: a detached mount that can be written to. It serves one step: the kernel
+    /// unmounts it when the last process is gone.
     pub root: OwnedFd,
     /// The command.
     pub spec: Spec,
@@ -101,12 +102,23 @@ pub enum MountSource {
         /// Whether writes are refused.
         readonly: bool,
     },
-    /// A directory or a file of the machine, such as a cache or an agent's socket.
+    /// A directory or a file of the machine, such as a cache.
     BindPath {
         /// Its path.
         path: PathBuf,
         /// Whether writes are refused.
         readonly: bool,
+    },
+    /// A socket of its own that leads to one of the machine, such as an SSH agent's.
+    Socket {
+        /// The machine's socket.
+        target: PathBuf,
+        /// Owner of the step's socket.
+        uid: u32,
+        /// Group of the step's socket.
+        gid: u32,
+        /// Permission bits of the step's socket.
+        mode: u32,
     },
     /// Memory.
     Tmpfs {
@@ -127,11 +139,11 @@ pub enum MountSource {
 }
 
 impl Step {
-    /// What the helper is told, and the descriptors of the mounts.
+    /// What the helper is told, and what the mounts need.
     pub(super) fn into_order(
         self,
         cgroups: Option<CgroupKind>,
-    ) -> Result<(Run, Vec<OwnedFd>), SandboxError> {
+    ) -> Result<(Run, Sources), SandboxError> {
         let spec = self.spec;
         let hostname =
             if spec.hostname.is_empty() { etc::DEFAULT_HOSTNAME } else { &spec.hostname };
@@ -144,10 +156,10 @@ impl Step {
             file("/etc/hosts", etc::hosts(hostname, &spec.extra_hosts)),
         ];
         mounts.extend(self.mounts);
-        let mut sources = Vec::new();
+        let mut sources = Sources::default();
         let mounts = in_order(mounts)?
             .into_iter()
-            .map(|mount| to_wire(mount, &mut sources))
+            .map(|mount| sources.add(mount))
             .collect::<Result<_, _>>()?;
         let cgroups = cgroups.unwrap_or(CgroupKind::None);
         Ok((Run { spec, cgroups, mounts }, sources))
@@ -182,22 +194,38 @@ fn clean(path: &str) -> Option<String> {
     if names.is_empty() { None } else { Some(format!("/{}", names.join("/"))) }
 }
 
-fn to_wire(mount: ResolvedMount, sources: &mut Vec<OwnedFd>) -> Result<WireMount, SandboxError> {
-    let mut bind = |mount: OwnedFd, readonly| {
-        sources.push(mount);
-        WireKind::Bind { descriptor: sources.len() - 1, readonly }
-    };
-    let kind = match mount.source {
-        MountSource::Bind { mount, readonly } => bind(mount, readonly),
-        MountSource::BindPath { path, readonly } => {
-            let shown = path.display().to_string();
-            let copy = copy_of(CWD, path.as_path(), true).doing_at("copy the mount", &shown)?;
-            bind(copy, readonly)
-        }
-        MountSource::Tmpfs { size } => WireKind::Tmpfs { size },
-        MountSource::File { bytes, uid, gid, mode } => WireKind::File { bytes, uid, gid, mode },
-    };
-    Ok(WireMount { dest: mount.dest, kind })
+/// What belongs to mounts and must live as long as the step.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    pub(super) descriptors: Vec<OwnedFd>,
+    relays: Vec<Relay>,
+}
+
+impl Sources {
+    fn bind(&mut self, mount: OwnedFd, name: Option<&str>, readonly: bool) -> WireKind {
+        self.descriptors.push(mount);
+        let name = name.map(str::to_owned);
+        WireKind::Bind { descriptor: self.descriptors.len() - 1, name, readonly }
+    }
+
+    fn add(&mut self, mount: ResolvedMount) -> Result<WireMount, SandboxError> {
+        let kind = match mount.source {
+            MountSource::Bind { mount, readonly } => self.bind(mount, None, readonly),
+            MountSource::BindPath { path, readonly } => {
+                let shown = path.display().to_string();
+                let copy = copy_of(CWD, path.as_path(), true).doing_at("copy the mount", &shown)?;
+                self.bind(copy, None, readonly)
+            }
+            MountSource::Socket { target, uid, gid, mode } => {
+                let (relay, tmpfs) = relay::open(target, (uid, gid), mode)?;
+                self.relays.push(relay);
+                self.bind(tmpfs, Some(relay::NAME), false)
+            }
+            MountSource::Tmpfs { size } => WireKind::Tmpfs { size },
+            MountSource::File { bytes, uid, gid, mode } => WireKind::File { bytes, uid, gid, mode },
+        };
+        Ok(WireMount { dest: mount.dest, kind })
+    }
 }
 
 #[cfg(test)]

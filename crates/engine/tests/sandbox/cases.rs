@@ -1,7 +1,9 @@
 //! The tests.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,6 +58,8 @@ tests![
     steps_run_at_the_same_time,
     limits_of_a_step_are_set_where_they_can_be,
     setuid_programs_still_work,
+    a_step_dies_with_the_program_that_started_it,
+    an_agents_socket_can_be_used_by_the_steps_user,
 ];
 
 fn with(script: &str, change: impl FnOnce(&mut Spec)) -> Spec {
@@ -512,4 +516,81 @@ fn setuid_programs_still_work(world: &World) {
     fs::set_permissions(&suid, fs::Permissions::from_mode(0o4755)).unwrap();
     let spec = with("/suid -u", |spec| spec.user = "app".to_owned());
     assert_eq!(world.run_in(&overlay, spec, vec![]).unwrap().stdout, "0\n");
+}
+
+/// The argument that makes this program hold a step until it is killed.
+pub(crate) const HOLD: &str = "hold";
+
+/// Runs a step that does not end, and that has the pipe in `dir` open.
+pub(crate) fn hold(world: &World, dir: &str) {
+    let source = MountSource::BindPath { path: dir.into(), readonly: false };
+    let mount = ResolvedMount { dest: "/shared".to_owned(), source };
+    let script = "exec > /shared/pipe; echo begun; sleep 1000 & sleep 1000";
+    world.run(sh(script), vec![mount]).unwrap();
+}
+
+fn a_step_dies_with_the_program_that_started_it(_: &World) {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+    let program = std::env::current_exe().unwrap();
+    let mut program = std::process::Command::new(program)
+        .args([HOLD, dir.path().to_str().unwrap()])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut pipe = fs::File::open(pipe).unwrap();
+    let mut begun = [0; 6];
+    pipe.read_exact(&mut begun).unwrap();
+    assert_eq!(&begun, b"begun\n");
+    program.kill().unwrap();
+    program.wait().unwrap();
+    // Nobody has the other end any more.
+    assert_eq!(pipe.read_to_end(&mut Vec::new()).unwrap(), 0);
+}
+
+/// The argument that makes this program talk to a socket.
+pub(crate) const ASK: &str = "ask";
+
+/// Says something to a socket and prints the answer.
+pub(crate) fn ask(socket: &str) {
+    let mut socket = UnixStream::connect(socket).unwrap();
+    socket.write_all(b"ping").unwrap();
+    socket.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    println!("{answer}");
+}
+
+fn an_agents_socket_can_be_used_by_the_steps_user(world: &World) {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("agent");
+    let agent = UnixListener::bind(&target).unwrap();
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
+    let (user, uid) = if world.has_users() { ("app", 1000) } else { ("", 0) };
+    let socket = ResolvedMount {
+        dest: "/run/buildkit/ssh_agent.0".to_owned(),
+        source: MountSource::Socket { target, uid, gid: 0, mode: 0o600 },
+    };
+    let path = std::env::current_exe().unwrap();
+    let program = ResolvedMount {
+        dest: "/bin/client".to_owned(),
+        source: MountSource::BindPath { path, readonly: true },
+    };
+    let script = "stat -c '%F %a %u' /run/buildkit/ssh_agent.0; \
+                  for i in 1 2; do client ask /run/buildkit/ssh_agent.0; done";
+    let spec = with(script, |spec| spec.user = user.to_owned());
+    let overlay = world.overlay();
+    thread::spawn(move || {
+        for (mut connection, number) in agent.incoming().flatten().zip(1..) {
+            let mut said = String::new();
+            connection.read_to_string(&mut said).unwrap();
+            connection.write_all(format!("{said} {number}").as_bytes()).unwrap();
+        }
+    });
+    let ran = world.run_in(&overlay, spec, vec![socket, program]).unwrap();
+    assert_eq!(ran.stdout, format!("socket 600 {uid}\nping 1\nping 2\n"), "{}", ran.stderr);
+    assert!(!overlay.upper.join("run").exists());
 }

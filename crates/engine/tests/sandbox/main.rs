@@ -18,6 +18,12 @@ use bakehouse_engine::{sandbox, userns};
 fn main() -> ExitCode {
     sandbox::run_helper_if_asked();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [mode, socket] = &arguments[..]
+        && mode == cases::ASK
+    {
+        cases::ask(socket);
+        return ExitCode::SUCCESS;
+    }
     let flag = |name: &str| arguments.iter().any(|argument| argument == name);
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
     let wanted = |name: &str| match filter {
@@ -40,6 +46,13 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    println!("running as {:?}", world.privilege);
+    if let [mode, dir] = &arguments[..]
+        && mode == cases::HOLD
+    {
+        cases::hold(&world, dir);
+        return ExitCode::SUCCESS;
+    }
     if filter.is_some_and(|filter| filter == "bench") {
         world.bench();
         return ExitCode::SUCCESS;

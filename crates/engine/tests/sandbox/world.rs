@@ -168,12 +168,10 @@ fn fill(base: &Path) -> Result<(), String> {
         let path = ["/bin", "/usr/bin"].map(|dir| Path::new(dir).join(tool));
         let path = path.iter().find(|path| path.exists()).ok_or(format!("no `{tool}` here"))?;
         copy(path, &base.join("bin").join(tool)).map_err(failed)?;
-        let output = Command::new("ldd").arg(path).output().map_err(failed)?;
-        let libraries = String::from_utf8_lossy(&output.stdout).into_owned();
-        for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
-            copy(Path::new(library), &base.join(&library[1..])).map_err(failed)?;
-        }
+        copy_libraries(path, base).map_err(failed)?;
     }
+    // This program runs inside too, but is mounted there.
+    copy_libraries(&std::env::current_exe().map_err(failed)?, base).map_err(failed)?;
     let write = |path: &str, text: &str| -> Result<(), String> {
         fs::create_dir_all(base.join(path).parent().unwrap()).map_err(failed)?;
         fs::write(base.join(path), text).map_err(failed)
@@ -182,6 +180,15 @@ fn fill(base: &Path) -> Result<(), String> {
     write("etc/group", "root:x:0:root\nwheel:x:10:root\napp:x:1001:\ndocker:x:999:app\n")?;
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(base, fs::Permissions::from_mode(0o755)).map_err(failed)
+}
+
+fn copy_libraries(program: &Path, base: &Path) -> std::io::Result<()> {
+    let output = Command::new("ldd").arg(program).output()?;
+    let libraries = String::from_utf8_lossy(&output.stdout).into_owned();
+    for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+        copy(Path::new(library), &base.join(&library[1..]))?;
+    }
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
