@@ -1,4 +1,23 @@
 //! The program: what a command line asks for, carried through the rooms.
+//!
+//! Every verb has four steps: parse ([`request`]) → plan ([`planning`]) → execute → report.
 
+pub mod backends;
+pub mod bases;
+pub mod broadcast;
+pub mod cli;
+pub mod commands;
+pub mod context;
 pub mod demo;
+pub mod discovery;
+pub mod failure;
+pub mod finish;
 pub mod hostbase;
+pub mod memory;
+pub mod outputs;
+pub mod patterns;
+pub mod planning;
+pub mod program;
+pub mod request;
+pub mod signals;
+pub mod transfer;

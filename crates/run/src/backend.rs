@@ -57,7 +57,7 @@ pub trait Finish: Sync {
         image: &str,
         record: Option<&Record>,
         cached: bool,
-        emit: &dyn Fn(EventKind),
+        emit: &(dyn Fn(EventKind) + Sync),
     ) -> Result<(), BackendError>;
 }
 
@@ -149,7 +149,7 @@ impl BackendError {
 /// Where a step's output and its progress go.
 pub struct Log<'a> {
     line: &'a mut dyn FnMut(Stream, String),
-    emit: &'a dyn Fn(EventKind),
+    emit: &'a (dyn Fn(EventKind) + Sync),
 }
 
 impl std::fmt::Debug for Log<'_> {
@@ -160,7 +160,10 @@ impl std::fmt::Debug for Log<'_> {
 
 impl<'a> Log<'a> {
     /// A log that passes lines and facts on.
-    pub fn new(line: &'a mut dyn FnMut(Stream, String), emit: &'a dyn Fn(EventKind)) -> Self {
+    pub fn new(
+        line: &'a mut dyn FnMut(Stream, String),
+        emit: &'a (dyn Fn(EventKind) + Sync),
+    ) -> Self {
         Self { line, emit }
     }
 
@@ -169,8 +172,8 @@ impl<'a> Log<'a> {
         (self.line)(stream, line);
     }
 
-    /// A fact, such as bytes that moved.
-    pub fn emit(&self, event: EventKind) {
-        (self.emit)(event);
+    /// A way to tell facts, such as bytes that moved, from any thread.
+    pub fn teller(&self) -> &'a (dyn Fn(EventKind) + Sync) {
+        self.emit
     }
 }

@@ -1,0 +1,10 @@
+//! What stands behind the run's doors.
+
+pub mod engine;
+mod exec;
+mod fetch;
+mod secrets;
+
+pub use engine::EngineBackend;
+pub(crate) use fetch::client_error;
+pub use secrets::{Secrets, SshAgents};

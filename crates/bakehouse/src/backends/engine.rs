@@ -1,0 +1,154 @@
+//! The embedded engine behind the run's door: one step at a time, many at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bakehouse_engine::Root;
+use bakehouse_engine::files::{self, FilesError, Options, Tree};
+use bakehouse_engine::sandbox::{self, Sandbox};
+use bakehouse_engine::snapshot::{MountOptions, Overlay};
+use bakehouse_model::op::{self, Op, Output, Source};
+use bakehouse_model::{Digest, LayerId, Snapshot};
+use bakehouse_plan::graph::Step;
+use bakehouse_registry::Client;
+use bakehouse_run::{Backend, BackendError, Built, Log};
+use bakehouse_store::{LayerMeta, LayerStage, Store};
+
+use super::secrets::{Secrets, SshAgents};
+use crate::context::now_ms;
+use crate::memory::{StoreMemory, store_error};
+use crate::patterns::DockerPatterns;
+
+/// Builds steps in this process.
+#[derive(Debug)]
+pub struct EngineBackend {
+    /// Where results go.
+    pub store: Store,
+    /// Contexts and mounted results.
+    pub memory: Arc<StoreMemory>,
+    /// Runs processes.
+    pub sandbox: Sandbox,
+    /// Fetches images and files.
+    pub client: Client,
+    /// What `--secret` gave.
+    pub secrets: Secrets,
+    /// What `--ssh` gave.
+    pub ssh: SshAgents,
+    /// Kills what runs.
+    pub cancel: sandbox::Cancel,
+}
+
+/// Layers made by this process, so that no two have one name.
+static MADE: AtomicU64 = AtomicU64::new(0);
+
+impl Backend for EngineBackend {
+    fn build(
+        &self,
+        step: &Step,
+        inputs: &[Output],
+        log: &mut Log<'_>,
+    ) -> Result<Built, BackendError> {
+        if self.cancel.is_cancelled() {
+            return Err(BackendError::Cancelled);
+        }
+        match &step.op {
+            Op::Source(Source::Image(image)) => self.pull(image, log),
+            Op::Source(Source::Http(http)) => self.download(http, log),
+            Op::Source(Source::Git(git)) => self.checkout(git, log),
+            Op::Source(Source::Context(context)) => Err(BackendError::Panicked {
+                message: format!("the context `{}` is read in place and never built", context.name),
+            }),
+            Op::Exec(exec) => self.exec(exec, inputs, log),
+            Op::File(file) => self.file(file, inputs),
+        }
+    }
+}
+
+impl EngineBackend {
+    /// Makes a layer on top of `below`: `write` gets the mounted file system to change.
+    pub(super) fn layer(
+        &self,
+        below: &Snapshot,
+        write: impl FnOnce(Root) -> Result<(), BackendError>,
+    ) -> Result<Built, BackendError> {
+        let stage = self.store.stage_layer().map_err(store_error)?;
+        let lowers: Vec<_> =
+            below.layers.iter().map(|layer| self.store.layer_path(layer)).collect();
+        let mount =
+            Overlay::mount(&lowers, Some((&stage.fs(), &stage.work())), MountOptions::default())
+                .map_err(|error| BackendError::environment("mount a new layer", error))?;
+        write(Root::from_fd(mount))?;
+        let layer = commit(stage)?;
+        Ok(Built { snapshot: below.with(layer), fetched: None })
+    }
+
+    fn file(&self, file: &op::File, inputs: &[Output]) -> Result<Built, BackendError> {
+        let below = snapshot_of(file.base, inputs);
+        let options = Options { patterns: &DockerPatterns, source_date_epoch: None };
+        self.layer(&below, |root| {
+            let input = |number: usize| -> Result<Tree, files::InputError> {
+                let output = inputs.get(number).ok_or("the op names an input it does not have")?;
+                Ok(self.memory.tree(output)?)
+            };
+            let stats = files::run(file, &root, &input, options).map_err(files_error)?;
+            match stats.changed.first() {
+                None => Ok(()),
+                Some(path) => Err(BackendError::Input {
+                    what: format!("`{path}` changed while it was copied"),
+                    hints: vec!["build again when nothing writes to the context".to_owned()],
+                }),
+            }
+        })
+    }
+}
+
+/// The snapshot that an op writes to.
+pub(super) fn snapshot_of(base: Option<usize>, inputs: &[Output]) -> Snapshot {
+    match base.and_then(|base| inputs.get(base)) {
+        Some(Output::Snapshot { snapshot }) => snapshot.clone(),
+        _ => Snapshot::default(),
+    }
+}
+
+/// Puts a layer that is written into its place.
+pub(super) fn commit(stage: LayerStage) -> Result<LayerId, BackendError> {
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let unique = Digest::of(format!("{} {} {number}", std::process::id(), unique_moment()));
+    let id: LayerId =
+        format!("step-{}", &unique.hex()[..40]).parse().expect("hex digits and a dash");
+    let meta = LayerMeta { created_ms: now_ms(), ..LayerMeta::default() };
+    stage.commit(&id, meta).map_err(store_error)
+}
+
+/// Never the same twice on one machine: nanoseconds since it started, and the boot's own id.
+fn unique_moment() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
+    format!("{boot} {}", now_ms())
+}
+
+fn files_error(error: FilesError) -> BackendError {
+    let environment = match &error {
+        FilesError::Tree(files::TreeError::Io { source, .. }) => is_machines(source),
+        FilesError::Input { .. } => true,
+        _ => false,
+    };
+    if environment {
+        return BackendError::environment("copy files", error);
+    }
+    let mut what = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        what = format!("{what}: {cause}");
+        source = cause.source();
+    }
+    BackendError::Input { what, hints: Vec::new() }
+}
+
+/// Whether an error says that something is wrong with the machine and not with the input.
+fn is_machines(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem
+    )
+}

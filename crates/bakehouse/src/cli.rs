@@ -1,0 +1,238 @@
+//! The command line, as close to what was typed as possible: no defaults that need the
+//! environment, no files read. [`crate::request`] makes of it what is meant.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Builds, caches and shows a whole fleet of container images, without a daemon
+#[derive(Debug, Parser)]
+#[command(name = "bakehouse", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Build the images of this repository, or those that are named
+    Build(Box<BuildArgs>),
+    /// Show the images and what stands on what
+    Graph(GraphArgs),
+    /// Show what the next build would do, and why
+    Plan(Box<PlanArgs>),
+    /// Say why an image would be rebuilt, or why it would not
+    Why(Box<WhyArgs>),
+    /// Write a fleet of 18 images, build it, run it, change it and build it again
+    Demo(DemoArgs),
+    /// Run a built image's command
+    Run(RunArgs),
+}
+
+/// What the verbs that look at a repository have in common.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Where {
+    /// Build this Dockerfile alone
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The folder whose files the Dockerfile may copy (with --file; default: the file's folder)
+    #[arg(long, value_name = "DIR")]
+    pub context: Option<PathBuf>,
+    /// Look at this folder (default: the current one)
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Build this stage (default: the last one)
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Set a build argument; NAME alone takes it from the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// Let NAME stand for a folder, docker-image://REF, oci-layout://PATH[:TAG] or rootfs-tar://FILE
+    #[arg(long, value_name = "NAME=WHAT")]
+    pub build_context: Vec<String>,
+    /// Build for this platform (default: that of the base images)
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+    /// Where images without a reference of their own go
+    #[arg(long, value_name = "REGISTRY/PREFIX")]
+    pub registry: Option<String>,
+    /// Ask this address before a registry itself
+    #[arg(long, value_name = "HOST=URL")]
+    pub registry_mirror: Vec<String>,
+    /// Ask registries again what tags point at
+    #[arg(long)]
+    pub pull: bool,
+}
+
+/// What changes results and so belongs to plan and build alike.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Shape {
+    /// Use no earlier results
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Use no earlier results of this stage
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
+    /// Set a label of the images
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
+    /// Add a line to /etc/hosts of RUN
+    #[arg(long, value_name = "HOST:IP")]
+    pub add_host: Vec<String>,
+    /// The network of RUN: default, host or none
+    #[arg(long, value_name = "MODE")]
+    pub network: Option<String>,
+    /// Size of /dev/shm of RUN, such as 128m
+    #[arg(long, value_name = "SIZE")]
+    pub shm_size: Option<String>,
+    /// A resource limit of RUN, such as nofile=1024:4096
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub ulimit: Vec<String>,
+    /// Allow what a Dockerfile may ask for: security.insecure, network.host
+    #[arg(long, value_name = "ENTITLEMENT")]
+    pub allow: Vec<String>,
+    /// Steps that run at once (default: the number of processors)
+    #[arg(short = 'j', long, value_name = "N")]
+    pub jobs: Option<usize>,
+}
+
+/// How results are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// How a run is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ProgressMode {
+    /// tty on a terminal, else plain
+    #[default]
+    Auto,
+    /// A line for each fact
+    Plain,
+    /// A live view
+    Tty,
+    /// The event stream, a JSON object a line
+    Json,
+    /// Only failures
+    Quiet,
+}
+
+/// `bakehouse build`
+#[derive(Debug, Clone, Args)]
+pub struct BuildArgs {
+    /// Images to build, with what they stand on (default: all)
+    pub images: Vec<String>,
+    /// Where to look
+    #[command(flatten)]
+    pub place: Where,
+    /// What to make
+    #[command(flatten)]
+    pub shape: Shape,
+    /// Name the image; with several images, only together with one image
+    #[arg(short = 't', long, value_name = "REF")]
+    pub tag: Vec<String>,
+    /// Give a secret: id=NAME[,src=FILE|,env=VARIABLE]
+    #[arg(long, value_name = "SPEC")]
+    pub secret: Vec<String>,
+    /// Give an SSH agent: default or ID[=SOCKET]
+    #[arg(long, value_name = "SPEC")]
+    pub ssh: Vec<String>,
+    /// Write the result: type=oci|docker|tar|local|image,dest=PATH
+    #[arg(short = 'o', long, value_name = "SPEC")]
+    pub output: Vec<String>,
+    /// Load the images into the Docker Engine
+    #[arg(long)]
+    pub load: bool,
+    /// Push the images
+    #[arg(long)]
+    pub push: bool,
+    /// Write the image id to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+    /// Write what was built to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to show the run
+    #[arg(long, value_enum, default_value_t)]
+    pub progress: ProgressMode,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `bakehouse graph`
+#[derive(Debug, Clone, Args)]
+pub struct GraphArgs {
+    /// Where to look
+    #[command(flatten)]
+    pub place: Where,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `bakehouse plan`
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    /// Images to plan, with what they stand on (default: all)
+    pub images: Vec<String>,
+    /// Where to look
+    #[command(flatten)]
+    pub place: Where,
+    /// What to make
+    #[command(flatten)]
+    pub shape: Shape,
+    /// Do not ask registries; bases that were never pulled are taken as unknown
+    #[arg(long)]
+    pub offline: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `bakehouse why`
+#[derive(Debug, Clone, Args)]
+pub struct WhyArgs {
+    /// The image
+    pub image: String,
+    /// Where to look
+    #[command(flatten)]
+    pub place: Where,
+    /// What to make
+    #[command(flatten)]
+    pub shape: Shape,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `bakehouse demo`
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// Write the fleet and keep everything here (default: a new folder that is removed again)
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// How to show the runs
+    #[arg(long, value_enum, default_value_t)]
+    pub progress: ProgressMode,
+}
+
+/// `bakehouse run`
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The image, as it is called in the fleet
+    pub image: String,
+    /// What to run (default: the image's own command)
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}

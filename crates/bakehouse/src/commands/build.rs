@@ -1,0 +1,332 @@
+//! `bakehouse build`: the main job.
+//!
+//! 1. [`Request::read`]: flags, environment and Dockerfiles, once.
+//! 2. [`planning::lower`]: bases are looked up, every image becomes steps of one graph.
+//! 3. [`super::plan::plan`]: what the store remembers decides what must run, and when.
+//! 4. `execute`: steps run, images are finished and go where they are wanted.
+//! 5. `report`: the summary, from the events alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bakehouse_engine::sandbox::{self, Sandbox, SandboxConfig};
+use bakehouse_model::oci::Reference;
+use bakehouse_model::{EventKind, ExitCode, ImageInfo, StepInfo};
+use bakehouse_plan::evaluate::Decision;
+use bakehouse_plan::fleet::LoweredFleet;
+use bakehouse_plan::graph::StepIndex;
+use bakehouse_plan::slot::Slot;
+use bakehouse_registry::Client;
+use bakehouse_render::{Progress, failure as failures, summary};
+use bakehouse_run::dispatch::Doors;
+use bakehouse_run::{Outcomes, Run};
+use bakehouse_store::Store;
+use serde_json::{Value, json};
+
+use super::plan::{Planned, plan};
+use crate::backends::{EngineBackend, Secrets, SshAgents};
+use crate::bases::Lookup;
+use crate::broadcast::{Broadcast, watchers};
+use crate::cli::{BuildArgs, Format, ProgressMode};
+use crate::context::{Context, now_ms};
+use crate::failure::{Failure, Kind};
+use crate::finish::{self, Finisher, Made};
+use crate::memory::StoreMemory;
+use crate::outputs::Outputs;
+use crate::planning;
+use crate::request::Request;
+
+/// What was built, for whoever builds on it.
+#[derive(Debug)]
+pub struct Done {
+    /// How it ended.
+    pub exit: ExitCode,
+    /// What the events add up to.
+    pub progress: Progress,
+    /// The images that were made.
+    pub made: BTreeMap<String, Made>,
+}
+
+/// Runs the command.
+pub fn run(args: &BuildArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
+    let request = Request::read(&args.place, &args.shape, &args.images, cx)?;
+    request.refuse_errors()?;
+    let done = build(&request, args, cx)?;
+    let Some(done) = done else { return Ok(ExitCode::Ok) };
+    report(&request, args, &done, cx)?;
+    Ok(done.exit)
+}
+
+/// Builds what `request` wants; none if it was only to be shown.
+pub fn build(
+    request: &Request,
+    args: &BuildArgs,
+    cx: &mut Context,
+) -> Result<Option<Done>, Failure> {
+    let outputs = Outputs::parse(args, cx)?;
+    let references = references(request, &outputs)?;
+    let (secrets, ssh) = (Secrets::parse(&args.secret, cx)?, SshAgents::parse(&args.ssh, cx)?);
+    let store = super::open_store(cx)?;
+    let lease = store.lease()?;
+    let client = super::client(request, &store, cx);
+    let lookup = Lookup { store: &store, client: &client, pull: request.pull, offline: false };
+    let lowered = planning::lower(request, &lookup)?;
+    let memory = Arc::new(StoreMemory::new(store.clone()));
+    let slots = planning::slots(&store, &lowered.graph)?;
+    let mut planned = plan(request, &lowered, (&slots, &memory), &store)?;
+    if args.dry_run {
+        super::plan::show(&planned, &lowered.graph, (request, args.format), cx)?;
+        return Ok(None);
+    }
+    let finisher = finisher(request, &lowered, (outputs, references), (&store, &client), cx);
+    let cancel = sandbox::Cancel::new()
+        .map_err(|error| Failure::doing(Kind::Environment, "prepare the run", &error))?;
+    crate::signals::watch(cx.cancel.clone(), cancel.clone());
+    let sandbox = Sandbox::new(SandboxConfig::default());
+    let backend = EngineBackend {
+        store: store.clone(),
+        memory: Arc::clone(&memory),
+        sandbox,
+        client,
+        secrets,
+        ssh,
+        cancel,
+    };
+    let broadcast = Broadcast::start(watchers(args.progress, cx.is_terminal, cx.style()));
+    let tell = broadcast.teller();
+    tell(started(request, &planned, &lowered));
+    for diagnostic in &request.fleet.diagnostics {
+        tell(EventKind::Noticed { diagnostic: diagnostic.clone() });
+    }
+    let outcomes = execute(&mut planned, (&backend, &memory, &finisher), request, &tell, cx);
+    remember(&store, &memory, &planned, &outcomes);
+    let exit = export(&store, &finisher, outcomes.exit, &tell);
+    tell(EventKind::RunFinished { exit });
+    drop(tell);
+    let progress = broadcast.finish();
+    drop(lease);
+    Ok(Some(Done { exit, progress, made: finisher.made() }))
+}
+
+/// The references of each image: its own, or where `--registry` puts it.
+fn references(
+    request: &Request,
+    outputs: &Outputs,
+) -> Result<BTreeMap<String, Vec<Reference>>, Failure> {
+    if !outputs.tags.is_empty() && request.named.len() > 1 {
+        return Err(Failure::new(
+            Kind::Usage,
+            format!("a tag can name one image, and {} are to be built", request.named.len()),
+        )
+        .hint("name the image: `bakehouse build IMAGE -t REF`; --registry names all of them"));
+    }
+    let mut references = BTreeMap::new();
+    for name in &request.wanted {
+        let mut own = Vec::new();
+        if request.named.contains(name) {
+            own.extend(outputs.tags.iter().cloned());
+        }
+        if let Some(prefix) = &request.prefix {
+            let text = format!("{prefix}/{name}:latest");
+            own.push(text.parse().map_err(|error| Failure::from_error(Kind::Usage, &error))?);
+        }
+        references.insert(name.clone(), own);
+    }
+    if outputs.push && references.iter().all(|(_, own): (_, &Vec<Reference>)| own.is_empty()) {
+        return Err(Failure::new(Kind::Usage, "--push does not say where to")
+            .hint("add `--registry HOST/PREFIX`, or `-t HOST/NAME` for one image"));
+    }
+    Ok(references)
+}
+
+fn finisher(
+    request: &Request,
+    lowered: &LoweredFleet,
+    (outputs, references): (Outputs, BTreeMap<String, Vec<Reference>>),
+    (store, client): (&Store, &Client),
+    cx: &Context,
+) -> Finisher {
+    let plans = lowered.images.iter().map(|image| {
+        let plan = finish::Plan {
+            lowered: image.lowered.clone(),
+            references: references.get(&image.name).cloned().unwrap_or_default(),
+            named: request.named.contains(&image.name),
+        };
+        (image.name.clone(), plan)
+    });
+    let docker = outputs.load.then(|| finish::engine_address(cx));
+    Finisher::new(store.clone(), client.clone(), outputs, plans.collect(), docker)
+}
+
+/// The first event: everything a watcher needs to know beforehand.
+fn started(request: &Request, planned: &Planned<'_>, lowered: &LoweredFleet) -> EventKind {
+    let graph = &lowered.graph;
+    let steps = graph.indexes().map(|index| {
+        let step = graph.step(index);
+        StepInfo {
+            id: step.id.clone(),
+            name: step.origin.name.clone(),
+            image: step.origin.image.clone(),
+            shared_by: u32::try_from(step.images.len()).unwrap_or(u32::MAX),
+            stage: step.origin.stage_position(),
+            location: step.origin.location.clone(),
+            needs: step.inputs.iter().map(|input| graph.step(*input).id.clone()).collect(),
+            cost_ms: planned.costs.get(&index).copied().unwrap_or(0),
+            critical: planned.schedule.critical.contains(&index),
+            planned: planned.schedule.tails.contains_key(&index),
+        }
+    });
+    let images = lowered.images.iter().map(|image| ImageInfo {
+        name: image.name.clone(),
+        references: Vec::new(),
+        step: image.lowered.root.map(|root| graph.step(root).id.clone()),
+        needs: request
+            .fleet
+            .image(&image.name)
+            .map(|image| image.needs.iter().map(|edge| edge.image.clone()).collect())
+            .unwrap_or_default(),
+    });
+    EventKind::RunStarted {
+        version: bakehouse_model::Event::VERSION,
+        steps: steps.collect(),
+        images: images.collect(),
+        workers: u32::try_from(request.jobs).unwrap_or(u32::MAX),
+        makespan_ms: planned.schedule.makespan_ms,
+        critical_path_ms: planned.schedule.critical_path_ms,
+    }
+}
+
+fn execute(
+    planned: &mut Planned<'_>,
+    (backend, memory, finisher): (&EngineBackend, &StoreMemory, &Finisher),
+    request: &Request,
+    tell: &(impl Fn(EventKind) + Sync),
+    cx: &Context,
+) -> Outcomes {
+    let run = Run {
+        images: planned.images.clone(),
+        tails: planned.schedule.tails.clone(),
+        workers: request.jobs,
+        cancel: cx.cancel.clone(),
+        evaluation: &mut planned.evaluation,
+    };
+    let doors = Doors { backend, memory, finish: finisher, now_ms: &now_ms };
+    bakehouse_run::run(run, doors, &mut |event| tell(event))
+}
+
+/// Keeps what the next run wants to know. Losing it costs time and reasons, never results.
+fn remember(store: &Store, memory: &StoreMemory, planned: &Planned<'_>, outcomes: &Outcomes) {
+    memory.keep_stat_caches();
+    let graph = planned.evaluation.graph();
+    let costs: Vec<(String, u64)> =
+        outcomes.costs.iter().map(|(step, ms)| (graph.step(*step).origin.slot(), *ms)).collect();
+    drop(store.put_costs(&costs));
+    let built: BTreeSet<StepIndex> = graph
+        .indexes()
+        .filter(|step| matches!(planned.evaluation.decision(*step), Decision::Built(_)))
+        .collect();
+    let slots: Vec<(String, String)> = built
+        .into_iter()
+        .filter_map(|step| {
+            let slot: Slot = planned.evaluation.slot(step)?;
+            let text = serde_json::to_string(&slot).ok()?;
+            Some((graph.step(step).origin.slot(), text))
+        })
+        .collect();
+    drop(store.put_slots(&slots));
+}
+
+/// Archives and folders, when all images are there.
+fn export(
+    store: &Store,
+    finisher: &Finisher,
+    exit: ExitCode,
+    tell: &impl Fn(EventKind),
+) -> ExitCode {
+    if exit != ExitCode::Ok {
+        return exit;
+    }
+    let made = finisher.made();
+    for output in &finisher.outputs.files {
+        if let Err(error) = finish::write_files(store, output, &made, tell) {
+            let failure = Failure::from(error);
+            tell(EventKind::Noticed {
+                diagnostic: bakehouse_model::Diagnostic {
+                    location: None,
+                    severity: bakehouse_model::Severity::Error,
+                    code: "export".to_owned(),
+                    message: failure.causes.join(": "),
+                    help: failure.hints.first().cloned(),
+                },
+            });
+            return failure.kind.exit_code();
+        }
+    }
+    exit
+}
+
+/// Prints what was done, and writes the files that say so.
+pub fn report(
+    request: &Request,
+    args: &BuildArgs,
+    done: &Done,
+    cx: &mut Context,
+) -> Result<(), Failure> {
+    write_files(request, args, done, cx)?;
+    let to_stdout = args.output.iter().any(|text| text == "-" || text.contains("dest=-"));
+    if to_stdout {
+        return Ok(());
+    }
+    if args.format == Format::Json {
+        return super::print_json(cx, &summary::json(&done.progress));
+    }
+    let mut text = failures::report(&done.progress, |file| request.text(file), cx.style());
+    if args.progress != ProgressMode::Json && args.progress != ProgressMode::Quiet {
+        text.push_str(&summary::text(&done.progress, cx.style(), cx.width()));
+    }
+    super::print(cx, &text)
+}
+
+/// `--iidfile` and `--metadata-file`.
+fn write_files(
+    request: &Request,
+    args: &BuildArgs,
+    done: &Done,
+    cx: &Context,
+) -> Result<(), Failure> {
+    if done.exit != ExitCode::Ok {
+        return Ok(());
+    }
+    let named: BTreeMap<&String, &Made> =
+        done.made.iter().filter(|(name, _)| request.named.contains(*name)).collect();
+    let write = |path: &std::path::Path, text: String| {
+        std::fs::write(cx.cwd.join(path), text).map_err(|error| {
+            Failure::doing(Kind::Environment, format_args!("write `{}`", path.display()), &error)
+        })
+    };
+    if let Some(path) = &args.iidfile {
+        let ids: Vec<String> = named.values().map(|made| made.config.to_string()).collect();
+        write(path, ids.join("\n"))?;
+    }
+    if let Some(path) = &args.metadata_file {
+        write(path, format!("{:#}\n", metadata(&named)))?;
+    }
+    Ok(())
+}
+
+/// As buildx writes it: of one image its own fields, of several one object for each.
+fn metadata(named: &BTreeMap<&String, &Made>) -> Value {
+    let one = |made: &Made| {
+        let names: Vec<String> = made.references.iter().map(ToString::to_string).collect();
+        json!({
+            "containerimage.digest": made.manifest.digest,
+            "containerimage.config.digest": made.config,
+            "containerimage.descriptor": made.manifest,
+            "image.name": names.join(","),
+        })
+    };
+    match named.iter().next() {
+        Some((_, made)) if named.len() == 1 => one(made),
+        _ => named.iter().map(|(name, made)| ((*name).clone(), one(made))).collect(),
+    }
+}

@@ -1,0 +1,270 @@
+//! Images of results: layers become blobs, documents are written, and all of it goes where
+//! it is wanted.
+//!
+//! An image that was made before of the same result and the same configuration is found
+//! again by a key, and nothing of it is made anew.
+
+mod docker;
+mod files;
+mod layers;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use bakehouse_model::oci::{Descriptor, Manifest, Reference};
+use bakehouse_model::{Digest, EventKind, Key, Record, TransferKind};
+use bakehouse_plan::assemble;
+use bakehouse_plan::lower::Lowered;
+use bakehouse_registry::Client;
+use bakehouse_run::{BackendError, Finish};
+use bakehouse_store::Store;
+use bakehouse_store::layout::{LayoutImage, MAX_DOCUMENT};
+
+use crate::backends::client_error;
+use crate::memory::store_error;
+use crate::outputs::Outputs;
+use crate::transfer::Transfer;
+
+pub use docker::engine_address;
+pub use files::write_files;
+
+use layers::LayerExports;
+
+/// An image to finish.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Its configuration and where it comes from.
+    pub lowered: Lowered,
+    /// Every reference it is known by.
+    pub references: Vec<Reference>,
+    /// Whether it was asked for itself, and not only because others stand on it.
+    pub named: bool,
+}
+
+/// An image that is made.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// Its manifest.
+    pub manifest: Descriptor,
+    /// Digest of its configuration.
+    pub config: Digest,
+    /// What its file system is.
+    pub snapshot: bakehouse_model::Snapshot,
+    /// Its references.
+    pub references: Vec<Reference>,
+    /// Whether it was asked for itself.
+    pub named: bool,
+}
+
+/// Finishes images.
+pub struct Finisher {
+    /// Where they go first.
+    pub store: Store,
+    /// Who pushes.
+    pub client: Client,
+    /// What is wanted.
+    pub outputs: Outputs,
+    /// The images, by name.
+    pub plans: BTreeMap<String, Plan>,
+    /// Where the Docker Engine is, if images are loaded.
+    pub docker: Option<String>,
+    layers: LayerExports,
+    made: Mutex<BTreeMap<String, Made>>,
+}
+
+impl std::fmt::Debug for Finisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Finisher").field("outputs", &self.outputs).finish_non_exhaustive()
+    }
+}
+
+impl Finisher {
+    /// Finishes the images of `plans` as `outputs` say.
+    pub fn new(
+        store: Store,
+        client: Client,
+        outputs: Outputs,
+        plans: BTreeMap<String, Plan>,
+        docker: Option<String>,
+    ) -> Self {
+        let epochs = plans.values().map(|plan| plan.lowered.epoch).max().flatten();
+        let layers = LayerExports::new(&store, &outputs, epochs);
+        Self { store, client, outputs, plans, docker, layers, made: Mutex::default() }
+    }
+
+    /// What was made, by name.
+    pub fn made(&self) -> BTreeMap<String, Made> {
+        self.made.lock().map(|made| made.clone()).unwrap_or_default()
+    }
+
+    /// The image's manifest: found, or made.
+    fn make(&self, plan: &Plan, record: Option<&Record>) -> Result<Made, BackendError> {
+        let snapshot = record.map(|record| record.snapshot.clone()).unwrap_or_default();
+        let key = self.key(plan, record);
+        if let Some(digest) = self.store.result(&key).map_err(store_error)? {
+            let bytes = self.store.read_blob(&digest, MAX_DOCUMENT).map_err(store_error)?;
+            if let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes)
+                && manifest.layers.iter().all(|l| self.store.blob_size(&l.digest).is_some())
+            {
+                return Ok(self.as_made(plan, snapshot, &manifest, &bytes));
+            }
+        }
+        let layers = self.layers.all(&snapshot)?;
+        let types = self.outputs.types;
+        let config = assemble::config(&plan.lowered.config, &layers, plan.lowered.epoch);
+        let config = assemble::document(&config);
+        let digest = self.store.put_blob(&config).map_err(store_error)?;
+        let config = Descriptor::new(assemble::config_type(types), digest, config.len() as u64);
+        let manifest = assemble::manifest(config, &layers, types);
+        let bytes = assemble::document(&manifest);
+        let digest = self.store.put_blob(&bytes).map_err(store_error)?;
+        self.store.put_result(&key, &digest).map_err(store_error)?;
+        Ok(self.as_made(plan, snapshot, &manifest, &bytes))
+    }
+
+    fn as_made(
+        &self,
+        plan: &Plan,
+        snapshot: bakehouse_model::Snapshot,
+        manifest: &Manifest,
+        bytes: &[u8],
+    ) -> Made {
+        let media_type = assemble::manifest_type(self.outputs.types);
+        Made {
+            manifest: Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64),
+            config: manifest.config.digest.clone(),
+            snapshot,
+            references: plan.references.clone(),
+            named: plan.named,
+        }
+    }
+
+    /// What an image depends on besides the bytes of its layers.
+    fn key(&self, plan: &Plan, record: Option<&Record>) -> Key {
+        let outputs = &self.outputs;
+        let types = assemble::manifest_type(outputs.types);
+        let parts = (
+            "image-v1",
+            record.map(|record| &record.snapshot),
+            &plan.lowered.config,
+            (outputs.compression, outputs.level, types, plan.lowered.epoch),
+        );
+        Key(Digest::of(serde_json::to_vec(&parts).expect("documents have only string keys")))
+    }
+
+    fn push(
+        &self,
+        image: &str,
+        made: &Made,
+        emit: &(dyn Fn(EventKind) + Sync),
+    ) -> Result<(), BackendError> {
+        for reference in &made.references {
+            let repositories = self.sister_repositories(reference);
+            let what = reference.familiar();
+            let transfer = Transfer::new(TransferKind::Push, &what, emit);
+            let pushed = self
+                .client
+                .push(&made.manifest, reference, &repositories, &|done, total| {
+                    transfer.tell(done, total)
+                })
+                .map_err(|error| client_error(&format!("push `{what}`"), error))?;
+            emit(EventKind::TagMoved {
+                image: image.to_owned(),
+                reference: reference.to_string(),
+                digest: pushed.digest,
+                unchanged: pushed.unchanged,
+            });
+        }
+        Ok(())
+    }
+
+    /// Repositories of the same registry that may have some of the blobs: those of this run.
+    fn sister_repositories(&self, reference: &Reference) -> Vec<String> {
+        let all = self.plans.values().flat_map(|plan| &plan.references);
+        let same = all.filter(|other| other.registry() == reference.registry());
+        let mut names: Vec<String> = same.map(|other| other.repository().to_owned()).collect();
+        names.retain(|name| name != reference.repository());
+        names.dedup();
+        names
+    }
+
+    fn load(
+        &self,
+        image: &str,
+        made: &Made,
+        emit: &(dyn Fn(EventKind) + Sync),
+    ) -> Result<(), BackendError> {
+        let Some(address) = &self.docker else { return Ok(()) };
+        let layout = layout_image(image, made);
+        docker::load(&self.store, address, &layout)?;
+        for reference in &layout.references {
+            emit(EventKind::TagMoved {
+                image: image.to_owned(),
+                reference: reference.familiar(),
+                digest: made.manifest.digest.clone(),
+                unchanged: false,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// How an image is called in archives: by its references, else by its own name.
+pub(super) fn layout_image(image: &str, made: &Made) -> LayoutImage {
+    let mut references = made.references.clone();
+    if references.is_empty() {
+        references.extend(image.parse::<Reference>());
+    }
+    LayoutImage { manifest: made.manifest.clone(), references }
+}
+
+impl Finish for Finisher {
+    fn prepare(&self, record: &Record) {
+        if self.wants_blobs() {
+            self.layers.prepare(&record.snapshot);
+        }
+    }
+
+    fn image(
+        &self,
+        image: &str,
+        record: Option<&Record>,
+        cached: bool,
+        emit: &(dyn Fn(EventKind) + Sync),
+    ) -> Result<(), BackendError> {
+        let Some(plan) = self.plans.get(image) else { return Ok(()) };
+        let made = self.make(plan, record)?;
+        self.store.put_image(image, &made.manifest.digest).map_err(store_error)?;
+        emit(EventKind::ImageFinished {
+            image: image.to_owned(),
+            manifest: made.manifest.digest.clone(),
+            config: made.config.clone(),
+            bytes: self.bytes(&made),
+            cached,
+        });
+        if self.outputs.push && plan.named {
+            self.push(image, &made, emit)?;
+        }
+        if self.outputs.load && plan.named {
+            self.load(image, &made, emit)?;
+        }
+        if let Ok(mut all) = self.made.lock() {
+            all.insert(image.to_owned(), made);
+        }
+        Ok(())
+    }
+}
+
+impl Finisher {
+    fn wants_blobs(&self) -> bool {
+        let only_trees = !self.outputs.files.is_empty()
+            && self.outputs.files.iter().all(|file| !file.kind.is_image());
+        self.outputs.push || self.outputs.load || !only_trees
+    }
+
+    fn bytes(&self, made: &Made) -> u64 {
+        let bytes = self.store.read_blob(&made.manifest.digest, MAX_DOCUMENT).unwrap_or_default();
+        let manifest = serde_json::from_slice::<Manifest>(&bytes);
+        manifest.map_or(0, |manifest| manifest.layers.iter().map(|layer| layer.size).sum())
+    }
+}

@@ -1,0 +1,156 @@
+//! Outputs that are files: archives and folders.
+//!
+//! A file is written beside its place and renamed, so that nobody finds half of one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use bakehouse_engine::Root;
+use bakehouse_engine::files::{self, Options, Tree};
+use bakehouse_engine::snapshot::{DiffOptions, write_layer};
+use bakehouse_model::EventKind;
+use bakehouse_model::op::{self, FileAction};
+use bakehouse_run::BackendError;
+use bakehouse_store::Store;
+use bakehouse_store::layout::{self, LayoutImage};
+
+use super::{Made, layout_image};
+use crate::memory::mounted;
+use crate::outputs::{FileOutput, OutputKind};
+use crate::patterns::DockerPatterns;
+
+/// Writes `output` of all images that were asked for.
+pub fn write_files(
+    store: &Store,
+    output: &FileOutput,
+    made: &BTreeMap<String, Made>,
+    emit: &dyn Fn(EventKind),
+) -> Result<(), BackendError> {
+    let named: BTreeMap<&String, &Made> = made.iter().filter(|(_, made)| made.named).collect();
+    let images: Vec<LayoutImage> =
+        named.iter().map(|(name, made)| layout_image(name, made)).collect();
+    let layout_failed = |error| BackendError::environment("write the images", error);
+    match output.kind {
+        OutputKind::OciTar => {
+            write(output, |out| layout::write_oci_tar(store, &images, out).map_err(layout_failed))?
+        }
+        OutputKind::DockerTar => write(output, |out| {
+            layout::write_docker_tar(store, &images, out).map_err(layout_failed)
+        })?,
+        OutputKind::OciFolder => {
+            let folder = folder(output)?;
+            layout::write_oci_dir(store, &images, folder).map_err(layout_failed)?;
+        }
+        OutputKind::Tar => {
+            let [(name, made)] = one(&named, "tar")?;
+            write(output, |out| tar(store, name, made, out))?;
+        }
+        OutputKind::Local => {
+            let folder = folder(output)?;
+            for (name, made) in &named {
+                let own = folder.join(name);
+                let to = if named.len() == 1 { folder } else { own.as_path() };
+                local(store, made, to)?;
+            }
+        }
+    }
+    let dest =
+        output.dest.as_ref().map_or_else(|| "-".to_owned(), |dest| dest.display().to_string());
+    for name in named.keys() {
+        let kind = output.kind.name().to_owned();
+        emit(EventKind::Exported { image: (*name).clone(), kind, dest: dest.clone() });
+    }
+    Ok(())
+}
+
+fn folder(output: &FileOutput) -> Result<&Path, BackendError> {
+    output.dest.as_deref().ok_or_else(|| BackendError::Input {
+        what: format!("an output of type {} needs a folder", output.kind.name()),
+        hints: Vec::new(),
+    })
+}
+
+fn one<'a>(
+    named: &BTreeMap<&'a String, &'a Made>,
+    kind: &str,
+) -> Result<[(&'a String, &'a Made); 1], BackendError> {
+    let all: Vec<(&String, &Made)> = named.iter().map(|(name, made)| (*name, *made)).collect();
+    <[_; 1]>::try_from(all).map_err(|all: Vec<_>| BackendError::Input {
+        what: format!("an output of type {kind} has room for one image, not for {}", all.len()),
+        hints: vec!["name the image to build".to_owned()],
+    })
+}
+
+/// Writes a file, or standard output.
+fn write(
+    output: &FileOutput,
+    content: impl FnOnce(&mut dyn Write) -> Result<(), BackendError>,
+) -> Result<(), BackendError> {
+    let Some(dest) = &output.dest else {
+        let mut out = BufWriter::new(io::stdout().lock());
+        content(&mut out)?;
+        return out.flush().map_err(|error| BackendError::environment("write the archive", error));
+    };
+    let failed =
+        |error: io::Error| BackendError::environment(format!("write `{}`", dest.display()), error);
+    let mut name = dest.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = dest.with_file_name(name);
+    let written = (|| {
+        let mut out = BufWriter::with_capacity(1 << 20, File::create(&part).map_err(failed)?);
+        content(&mut out)?;
+        out.flush().map_err(failed)?;
+        fs::rename(&part, dest).map_err(failed)
+    })();
+    if written.is_err() {
+        // What is there is half a file; the error that is returned says why.
+        drop(fs::remove_file(&part));
+    }
+    written
+}
+
+fn tar(store: &Store, name: &str, made: &Made, out: &mut dyn Write) -> Result<(), BackendError> {
+    let root = mounted(store, &made.snapshot)?;
+    let path = format!(
+        "/proc/self/fd/{}",
+        std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&root))
+    );
+    write_layer(Path::new(&path), None, out, DiffOptions::default()).map(drop).map_err(|error| {
+        BackendError::environment(format!("write the file system of `{name}`"), error)
+    })
+}
+
+fn local(store: &Store, made: &Made, to: &Path) -> Result<(), BackendError> {
+    let failed =
+        |error: io::Error| BackendError::environment(format!("write to `{}`", to.display()), error);
+    fs::create_dir_all(to).map_err(failed)?;
+    let target = Root::open_dir(to)
+        .map_err(|error| BackendError::environment(format!("open `{}`", to.display()), error))?;
+    let tree = Tree::mounted(mounted(store, &made.snapshot)?);
+    let copy = op::Copy {
+        input: 0,
+        src: "/".to_owned(),
+        dest: "/".to_owned(),
+        owner: None,
+        mode: None,
+        follow_symlink: false,
+        dir_copy_contents: true,
+        attempt_unpack: false,
+        create_dest_path: true,
+        allow_wildcard: false,
+        allow_empty_wildcard: false,
+        include_patterns: Vec::new(),
+        exclude_patterns: Vec::new(),
+        always_replace_existing: true,
+        required_paths: Vec::new(),
+        timestamp: None,
+    };
+    let file = op::File { base: None, actions: vec![FileAction::Copy(copy)] };
+    let input = |_: usize| -> Result<Tree, files::InputError> { Ok(tree.clone()) };
+    let options = Options { patterns: &DockerPatterns, source_date_epoch: None };
+    files::run(&file, &target, &input, options)
+        .map(drop)
+        .map_err(|error| BackendError::environment(format!("write to `{}`", to.display()), error))
+}

@@ -1,0 +1,175 @@
+//! What earlier runs made, as the evaluation asks for it: the store behind the run's door.
+
+use std::collections::BTreeMap;
+
+use bakehouse_engine::Root;
+use bakehouse_engine::context::Contexts;
+use bakehouse_engine::files::{self, DigestError, Tree};
+use bakehouse_engine::snapshot::{MountOptions, Overlay};
+use bakehouse_model::op::Output;
+use bakehouse_model::{Digest, Key, Record, Snapshot};
+use bakehouse_plan::evaluate::{Contents, Remembered};
+use bakehouse_plan::key::Selection;
+use bakehouse_run::{BackendError, Memory};
+use bakehouse_store::Store;
+use serde::{Deserialize, Serialize};
+
+use crate::patterns::DockerPatterns;
+
+/// Where the stat caches of contexts are.
+const STAT_BUCKET: &str = "statcache-v1";
+/// Where the content digests of snapshots are.
+const CONTENT_BUCKET: &str = "contents-v1";
+/// Paths that are remembered of one input, to say which one changed.
+const MAX_FILES: usize = 50_000;
+
+/// The store, and the contexts of this run.
+#[derive(Debug)]
+pub struct StoreMemory {
+    store: Store,
+    contexts: Contexts,
+}
+
+/// A content digest of a snapshot, which never changes.
+#[derive(Serialize, Deserialize)]
+struct KnownContents {
+    digest: Digest,
+    files: BTreeMap<String, String>,
+}
+
+impl StoreMemory {
+    /// Over `store`. No context is looked at yet.
+    pub fn new(store: Store) -> Self {
+        let cache = store.clone();
+        let contexts =
+            Contexts::new(move |name| cache.read_small(STAT_BUCKET, name).ok().flatten());
+        Self { store, contexts }
+    }
+
+    /// The files of an output of a step.
+    pub fn tree(&self, output: &Output) -> Result<Tree, BackendError> {
+        match output {
+            Output::Context { context } => {
+                let opened = self.contexts.open(context, &DockerPatterns).map_err(|error| {
+                    BackendError::environment(format!("read the context `{}`", context.root), error)
+                })?;
+                Ok(Tree::Context(opened))
+            }
+            Output::Snapshot { snapshot } => mounted(&self.store, snapshot).map(Tree::mounted),
+        }
+    }
+
+    /// Keeps what was learned about the contexts. Losing it costs only time.
+    pub fn keep_stat_caches(&self) {
+        for (name, bytes) in self.contexts.changed_tables() {
+            drop(self.store.write_small(STAT_BUCKET, &name, &bytes));
+        }
+    }
+
+    fn snapshot_contents(
+        &self,
+        output: &Output,
+        snapshot: &Snapshot,
+        selections: &[Selection],
+    ) -> Result<Contents, BackendError> {
+        let name = serde_json::to_vec(&(snapshot, selections)).expect("plain data");
+        let name = Digest::of(name).hex().to_owned();
+        let known = self.store.read_small(CONTENT_BUCKET, &name).ok().flatten();
+        if let Some(known) =
+            known.and_then(|bytes| serde_json::from_slice::<KnownContents>(&bytes).ok())
+        {
+            return Ok(Contents { digest: known.digest, files: known.files });
+        }
+        let contents = self.read_contents(output, selections)?;
+        let known =
+            KnownContents { digest: contents.digest.clone(), files: contents.files.clone() };
+        let bytes = serde_json::to_vec(&known).expect("plain data");
+        drop(self.store.write_small(CONTENT_BUCKET, &name, &bytes));
+        Ok(contents)
+    }
+
+    fn read_contents(
+        &self,
+        output: &Output,
+        selections: &[Selection],
+    ) -> Result<Contents, BackendError> {
+        let tree = self.tree(output)?;
+        let mut digests = Vec::with_capacity(selections.len());
+        let mut named = BTreeMap::new();
+        for one in selections {
+            let found = files::digest(&tree, &selection(one), &DockerPatterns)
+                .map_err(|error| missing(&error, output))?;
+            digests.push(found.digest.to_string());
+            let short = |digest: &Digest| digest.hex()[..16].to_owned();
+            named.extend(found.files.iter().map(|(path, digest)| (path.clone(), short(digest))));
+        }
+        if named.len() > MAX_FILES {
+            named.clear();
+        }
+        digests.dedup();
+        let digest = Digest::of(digests.join("\0"));
+        Ok(Contents { digest, files: named })
+    }
+}
+
+fn missing(error: &DigestError, output: &Output) -> BackendError {
+    let hints = match output {
+        Output::Context { context } => vec![format!(
+            "look whether it is in the context `{}` and not named in its .dockerignore",
+            context.root
+        )],
+        Output::Snapshot { .. } => Vec::new(),
+    };
+    BackendError::Input { what: error.to_string(), hints }
+}
+
+/// The file system of a snapshot, read-only.
+pub fn mounted(store: &Store, snapshot: &Snapshot) -> Result<Root, BackendError> {
+    let lowers: Vec<_> = snapshot.layers.iter().map(|layer| store.layer_path(layer)).collect();
+    let mount = Overlay::mount(&lowers, None, MountOptions::default())
+        .map_err(|error| BackendError::environment("mount layers of the store", error))?;
+    Ok(Root::from_fd(mount))
+}
+
+fn selection(selection: &Selection) -> files::Selection {
+    files::Selection {
+        path: selection.path.clone(),
+        follow: selection.follow,
+        wildcard: selection.wildcard,
+        include: selection.include.clone(),
+        exclude: selection.exclude.clone(),
+        required: selection.required.clone(),
+    }
+}
+
+impl Memory for StoreMemory {
+    fn records(&self, keys: &[Key]) -> Result<BTreeMap<Key, Remembered>, BackendError> {
+        let found = self.store.records(keys).map_err(store_error)?;
+        let remembered = found.into_iter().map(|record| match record {
+            Some(record) => Remembered::Found(record),
+            None => Remembered::Nothing,
+        });
+        Ok(keys.iter().cloned().zip(remembered).collect())
+    }
+
+    fn contents(
+        &self,
+        output: &Output,
+        selections: &[Selection],
+    ) -> Result<Contents, BackendError> {
+        match output {
+            Output::Snapshot { snapshot } => self.snapshot_contents(output, snapshot, selections),
+            Output::Context { .. } => self.read_contents(output, selections),
+        }
+    }
+
+    fn keep(&self, keys: &[Key], record: &Record) -> Result<(), BackendError> {
+        let keys: Vec<&Key> = keys.iter().collect();
+        self.store.put_record(&keys, record).map_err(store_error)
+    }
+}
+
+/// The store did not do what it should.
+pub fn store_error(error: bakehouse_store::StoreError) -> BackendError {
+    BackendError::environment("use the store", error)
+}

@@ -1,0 +1,179 @@
+//! From a request to a decided graph: the stages that `build`, `plan` and `why` share.
+//!
+//! 1. Bases are looked up until every image is lowered (a base's triggers may name more).
+//! 2. What the store remembers answers the evaluation's questions, as far as that goes.
+//! 3. Costs of earlier runs and what must run make the schedule.
+//!
+//! Nothing is built and nothing is written but what looking up fetched.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bakehouse_model::op::{Op, Source};
+use bakehouse_model::{Diagnostic, Severity};
+use bakehouse_plan::evaluate::{Decision, Evaluation, Question};
+use bakehouse_plan::fleet::{self, Known, LoweredFleet};
+use bakehouse_plan::graph::{Graph, Step, StepIndex};
+use bakehouse_plan::lower::Base;
+use bakehouse_plan::schedule::{self, Schedule};
+use bakehouse_plan::slot::Slot;
+use bakehouse_run::Memory;
+use bakehouse_store::Store;
+
+use crate::bases::Lookup;
+use crate::failure::{Failure, Kind};
+use crate::memory::StoreMemory;
+use crate::request::Request;
+
+/// A base may have triggers that name bases that have triggers; nobody nests deeper.
+const MAX_ROUNDS: usize = 8;
+
+/// Every wanted image, lowered.
+pub fn lower(request: &Request, lookup: &Lookup<'_>) -> Result<LoweredFleet, Failure> {
+    let mut known = Known {
+        roots: request.contexts.clone(),
+        prefix: request.prefix.clone(),
+        ..Known::default()
+    };
+    let platform = request.settings.platform.as_ref().unwrap_or(&request.settings.build_platform);
+    for (name, context) in &request.named_contexts {
+        known.contexts.insert(name.clone(), lookup.context(name, context, platform)?);
+    }
+    let mut diagnostics: Vec<Diagnostic> = Vec::new();
+    for _ in 0..MAX_ROUNDS {
+        let lowered = fleet::lower_all(&request.fleet, &request.wanted, &request.settings, &known);
+        let questions: Vec<_> = lowered
+            .needs
+            .iter()
+            .filter(|need| !known.images.contains_key(&(need.name.clone(), need.platform.clone())))
+            .cloned()
+            .collect();
+        if questions.is_empty() {
+            diagnostics.extend(lowered.diagnostics.iter().cloned());
+            // What a look-up has said already is not said again for each place.
+            diagnostics.retain(|d| d.code != "base-refused" || !said(&lowered, &known, d));
+            diagnostics.sort();
+            diagnostics.dedup();
+            if diagnostics.iter().any(|d| d.severity == Severity::Error) {
+                return Err(refused(diagnostics));
+            }
+            return Ok(lowered);
+        }
+        known.images.extend(lookup.all(&questions, &mut diagnostics));
+    }
+    Err(Failure::new(Kind::Input, "bases lead to ever more bases"))
+}
+
+fn said(_: &LoweredFleet, known: &Known, diagnostic: &Diagnostic) -> bool {
+    known
+        .images
+        .values()
+        .any(|base| matches!(base, Base::Refused(why) if *why == diagnostic.message))
+}
+
+/// Bases that can't be had are the environment's fault, mistakes the author's.
+fn refused(diagnostics: Vec<Diagnostic>) -> Failure {
+    let only_bases = diagnostics
+        .iter()
+        .filter(|d| d.severity == Severity::Error)
+        .all(|d| d.code == "base-not-found");
+    let mut failure = Failure::input(diagnostics);
+    if only_bases {
+        failure.kind = Kind::Environment;
+        failure.causes = vec!["a base image cannot be had".to_owned()];
+    }
+    failure
+}
+
+/// What the last run saw at each place of `graph`.
+pub fn slots(store: &Store, graph: &Graph) -> Result<BTreeMap<String, Slot>, Failure> {
+    let names: Vec<String> = graph.steps().iter().map(|step| step.origin.slot()).collect();
+    let mut slots = BTreeMap::new();
+    for (name, text) in store.slots(&names)? {
+        // A slot of another version says nothing; the reason is then «never built».
+        if let Ok(slot) = serde_json::from_str(&text) {
+            slots.insert(name, slot);
+        }
+    }
+    Ok(slots)
+}
+
+/// Decides as much as the store can tell without building anything.
+pub fn decide(evaluation: &mut Evaluation<'_>, memory: &StoreMemory) -> Result<(), Failure> {
+    loop {
+        let questions = evaluation.advance();
+        if questions.is_empty() {
+            return Ok(());
+        }
+        for question in questions {
+            match question {
+                Question::Records(keys) => evaluation.remember(&memory.records(&keys)?),
+                Question::Content { step, input, output, selections } => {
+                    let contents = memory
+                        .contents(&output, &selections)
+                        .map_err(|error| at(error.into(), evaluation.graph().step(step)))?;
+                    evaluation.content(step, input, contents);
+                }
+            }
+        }
+    }
+}
+
+/// A failure at an instruction names its place.
+fn at(failure: Failure, step: &Step) -> Failure {
+    if failure.kind != Kind::Input {
+        return failure;
+    }
+    Failure::input(vec![Diagnostic {
+        location: step.origin.location.clone(),
+        severity: Severity::Error,
+        code: "missing-input".to_owned(),
+        message: format!("`{}`: {}", step.origin.name, failure.causes.join(": ")),
+        help: failure.hints.first().cloned(),
+    }])
+}
+
+/// Steps that are expected to run: those that must, and those that cannot be known yet.
+pub fn expected(evaluation: &Evaluation<'_>, roots: &[StepIndex]) -> BTreeSet<StepIndex> {
+    let graph = evaluation.graph();
+    let mut expected = BTreeSet::new();
+    let mut stack: Vec<StepIndex> = roots.to_vec();
+    let mut seen = BTreeSet::new();
+    while let Some(step) = stack.pop() {
+        let in_place = matches!(graph.step(step).op, Op::Source(Source::Context(_)));
+        if in_place || !seen.insert(step) {
+            continue;
+        }
+        match evaluation.decision(step) {
+            Decision::Run(_) | Decision::Open => {
+                expected.insert(step);
+                stack.extend(graph.step(step).inputs.iter().copied());
+            }
+            Decision::Hit(_) | Decision::Built(_) | Decision::Failed => {}
+        }
+    }
+    expected
+}
+
+/// What each step costs: as long as it took last time, else as its kind does.
+pub fn costs(store: &Store, graph: &Graph) -> Result<BTreeMap<StepIndex, u64>, Failure> {
+    let names: Vec<String> = graph.steps().iter().map(|step| step.origin.slot()).collect();
+    let known = store.costs(&names)?;
+    Ok(graph
+        .indexes()
+        .zip(&names)
+        .map(|(index, name)| {
+            let default = || schedule::default_cost_ms(graph.step(index));
+            (index, known.get(name).copied().unwrap_or_else(default))
+        })
+        .collect())
+}
+
+/// When the expected steps run.
+pub fn schedule(
+    graph: &Graph,
+    expected: &BTreeSet<StepIndex>,
+    costs: &BTreeMap<StepIndex, u64>,
+    workers: usize,
+) -> Schedule {
+    schedule::schedule(graph, expected, &|step| costs.get(&step).copied().unwrap_or(0), workers)
+}
