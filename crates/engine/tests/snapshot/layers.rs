@@ -130,6 +130,20 @@ fn owners_and_capabilities_survive_the_round_trip() {
 }
 
 #[test]
+fn owners_survive_even_where_they_cannot_be_given() {
+    // In a user namespace that has only one user, these are remembered beside the files.
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let owned = |name, kind| (Entry { uid: 1000, gid: 2000, ..entry(name, kind) }, vec![]);
+    let bytes = tar(&[owned("d/", EntryKind::Directory), owned("d/f", EntryKind::File)]);
+    unpack(&bytes, one.path(), None).unwrap();
+    assert!(pack(one.path(), None) == bytes);
+    unpack(&bytes, two.path(), None).unwrap();
+    // What is as it is below has the same owner, remembered or not.
+    let below = Root::open_dir(one.path()).unwrap();
+    assert_eq!(names(&pack(two.path(), Some(&below))), Vec::<String>::new());
+}
+
+#[test]
 fn an_owner_that_could_not_be_given_is_in_the_tar() {
     let layer = tempfile::tempdir().unwrap();
     fs::write(layer.path().join("f"), "").unwrap();

@@ -50,7 +50,7 @@ impl Stack {
     /// The stack with a layer that was unpacked from `bytes`.
     fn with(&self, bytes: &[u8]) -> Vec<String> {
         let again = self.folder.path().join("again");
-        unpack(bytes, &again, Some(&mount(&[self.lower.clone()]))).unwrap();
+        unpack(bytes, &again, Some(&mount(std::slice::from_ref(&self.lower)))).unwrap();
         describe(&mount(&[self.lower.clone(), again]))
     }
 }

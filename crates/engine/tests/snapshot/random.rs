@@ -179,7 +179,7 @@ fn describe_files(dir: &Path) -> Vec<String> {
 fn without_links(lines: Vec<String>) -> Vec<String> {
     let strip = |line: String| {
         let words = line.split(' ').filter(|word| {
-            !word.strip_prefix('x').is_some_and(|count| count.parse::<u32>().is_ok())
+            word.strip_prefix('x').is_none_or(|count| count.parse::<u32>().is_err())
         });
         words.collect::<Vec<_>>().join(" ")
     };

@@ -237,14 +237,17 @@ impl<R: Read> TarReader<R> {
         let bad = || field(block, "map of holes");
         let mut segments = Vec::new();
         let real = number(&block[483..495]).ok_or_else(bad)?;
-        let mut more =
-            gnu_segments(&block[386..482], &mut segments).ok_or_else(bad)? && block[482] != 0;
+        gnu_segments(&block[386..482], &mut segments).ok_or_else(bad)?;
+        let mut more = block[482] != 0;
+        let mut blocks = 0;
         while more {
-            if segments.len() as u64 * 24 > MAX_EXTENDED {
+            blocks += 1;
+            if blocks > MAX_EXTENDED / BLOCK as u64 {
                 return Err(bad());
             }
             let next = self.block()?.ok_or(TarError::Truncated)?;
-            more = gnu_segments(&next[..504], &mut segments).ok_or_else(bad)? && next[504] != 0;
+            gnu_segments(&next[..504], &mut segments).ok_or_else(bad)?;
+            more = next[504] != 0;
         }
         let holes = Holes::new(segments, real, self.left).map_err(|()| bad())?;
         entry.size = holes.size();
@@ -382,15 +385,12 @@ fn signed(field: &[u8]) -> Option<i64> {
     })
 }
 
-/// Up to four, or 21, pairs of offset and length; true if all places were in use.
-pub(super) fn gnu_segments(fields: &[u8], segments: &mut Vec<(u64, u64)>) -> Option<bool> {
-    for pair in fields.chunks_exact(24) {
-        if pair[0] == 0 {
-            return Some(false);
-        }
+/// Up to four, or 21, pairs of offset and length.
+fn gnu_segments(fields: &[u8], segments: &mut Vec<(u64, u64)>) -> Option<()> {
+    for pair in fields.chunks_exact(24).take_while(|pair| pair[0] != 0) {
         segments.push((number(&pair[..12])?, number(&pair[12..])?));
     }
-    Some(true)
+    Some(())
 }
 
 /// Whether the sum in the header is right, counted as POSIX says or as old Suns did.
@@ -435,4 +435,191 @@ fn time(value: &[u8]) -> Option<(i64, u32)> {
         return Some((seconds.checked_sub(1)?, 1_000_000_000 - nanos));
     }
     Some((seconds, nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::TarWriter;
+    use super::*;
+
+    /// A header with other fields than ours have.
+    fn header(name: &str, flag: u8, size: usize, fields: &[(usize, &[u8])]) -> Vec<u8> {
+        let entry = Entry {
+            name: name.as_bytes().to_vec(),
+            kind: EntryKind::File,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: 7,
+            mtime_nanos: 0,
+            size: 0,
+            xattrs: vec![],
+        };
+        let mut writer = TarWriter::new(vec![]);
+        writer.append(&entry, io::empty()).unwrap();
+        let mut block = writer.finish().unwrap();
+        block.truncate(BLOCK);
+        block[156] = flag;
+        block[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
+        for (place, bytes) in fields {
+            block[*place..*place + bytes.len()].copy_from_slice(bytes);
+        }
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        block
+    }
+
+    fn padded(content: &[u8]) -> Vec<u8> {
+        [content, &vec![0; padding(content.len() as u64)]].concat()
+    }
+
+    fn pax(records: &[(&str, &str)]) -> Vec<u8> {
+        let mut content = vec![];
+        for (key, value) in records {
+            let rest = key.len() + value.len() + 3;
+            let length = (rest + 1..).find(|n| *n == rest + n.to_string().len()).unwrap();
+            content.extend_from_slice(format!("{length} {key}={value}\n").as_bytes());
+        }
+        [header("PaxHeaders.0/x", b'x', content.len(), &[]), padded(&content)].concat()
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, TarError> {
+        let mut reader = TarReader::new(bytes);
+        let mut entries = vec![];
+        while let Some(entry) = reader.next_entry()? {
+            let mut content = vec![];
+            reader.read_to_end(&mut content)?;
+            assert_eq!(content.len() as u64, entry.size);
+            entries.push((entry, content));
+        }
+        Ok(entries)
+    }
+
+    #[test]
+    fn what_others_write_is_read_too() {
+        let long = "long/".repeat(60);
+        let gnu_name = [header("././@LongLink", b'L', long.len(), &[]), padded(long.as_bytes())];
+        let gnu_link = [header("././@LongLink", b'K', long.len(), &[]), padded(long.as_bytes())];
+        let link = EntryKind::Symlink { target: long.clone().into_bytes() };
+        let plain = |name: &str, fields: &[(usize, &[u8])]| header(name, b'0', 0, fields);
+        type Check = Box<dyn Fn(&Entry) -> bool>;
+        let name = |name: &str| -> Check {
+            let name = name.as_bytes().to_vec();
+            Box::new(move |entry| entry.name == name)
+        };
+        let cases: Vec<(Vec<u8>, Check)> = vec![
+            ([gnu_name.concat(), plain("x", &[])].concat(), name(&long)),
+            (
+                [gnu_link.concat(), header("x", b'2', 0, &[])].concat(),
+                Box::new(move |entry| entry.kind == link),
+            ),
+            (plain("file", &[(345, b"prefix")]), name("prefix/file")),
+            (plain("file", &[(257, b"ustar  \0"), (345, b"7777")]), name("file")),
+            (
+                header("old/", 0, 0, &[(257, &[0; 8])]),
+                Box::new(|entry| entry.kind == EntryKind::Directory),
+            ),
+            (
+                plain("u", &[(108, &[0x80, 0, 0, 0, 0xee, 0x6b, 0x28, 0])]),
+                Box::new(|entry| entry.uid == 4_000_000_000),
+            ),
+            (
+                plain("t", &[(136, &[0xff; 12])]),
+                Box::new(|entry| (entry.mtime, entry.mtime_nanos) == (-1, 0)),
+            ),
+            (plain("m", &[(100, b"   755 \0")]), Box::new(|entry| entry.mode == 0o755)),
+            (
+                [pax(&[("mtime", "12.25"), ("path", "p"), ("uid", "3")]), plain("x", &[])].concat(),
+                Box::new(|entry| {
+                    (entry.mtime, entry.mtime_nanos, entry.uid) == (12, 250_000_000, 3)
+                        && entry.name == b"p"
+                }),
+            ),
+            (
+                [pax(&[("mtime", "-0.5")]), plain("x", &[])].concat(),
+                Box::new(|entry| (entry.mtime, entry.mtime_nanos) == (-1, 500_000_000)),
+            ),
+            (
+                [header("g", b'g', 0, &[]), pax(&[("path", "p"), ("path", "")]), plain("x", &[])]
+                    .concat(),
+                name("x"),
+            ),
+        ];
+        for (number, (bytes, check)) in cases.into_iter().enumerate() {
+            let entries = read(&bytes).unwrap();
+            assert!(entries.len() == 1 && check(&entries[0].0), "{number}: {entries:?}");
+        }
+    }
+
+    #[test]
+    fn holes_are_zeros_in_every_format() {
+        // Two bytes at 3 and three at 10, of 20 in all.
+        let stored = b"abcde";
+        let mut expected = vec![0; 20];
+        expected[3..5].copy_from_slice(b"ab");
+        expected[10..13].copy_from_slice(b"cde");
+        let number = |number: u64| format!("{number:011o}\0").into_bytes();
+        let map = [number(3), number(2), number(10), number(3)].concat();
+        let real = number(20);
+        let old = header("sparse", b'S', 5, &[(386, &map), (483, &real)]);
+        let extended = header("sparse", b'S', 5, &[(386, &map[..24]), (482, &[1]), (483, &real)]);
+        let zero = pax(&[
+            ("GNU.sparse.size", "20"),
+            ("GNU.sparse.offset", "3"),
+            ("GNU.sparse.numbytes", "2"),
+            ("GNU.sparse.offset", "10"),
+            ("GNU.sparse.numbytes", "3"),
+        ]);
+        let one = pax(&[
+            ("GNU.sparse.size", "20"),
+            ("GNU.sparse.map", "3,2,10,3"),
+            ("GNU.sparse.name", "sparse"),
+        ]);
+        let latest = pax(&[
+            ("GNU.sparse.major", "1"),
+            ("GNU.sparse.minor", "0"),
+            ("GNU.sparse.realsize", "20"),
+            ("GNU.sparse.name", "sparse"),
+        ]);
+        let file = |size| header("sparse", b'0', size, &[]);
+        let in_front = [padded(b"2\n3\n2\n10\n3\n"), padded(stored)].concat();
+        let next = header("next", b'0', 0, &[]);
+        let cases = [
+            [old, padded(stored)].concat(),
+            [extended, padded(&map[24..]), padded(stored)].concat(),
+            [zero, file(5), padded(stored)].concat(),
+            [one, file(5), padded(stored)].concat(),
+            [latest, file(BLOCK + 5), in_front].concat(),
+        ];
+        for (number, bytes) in cases.iter().enumerate() {
+            let entries = read(&[bytes.as_slice(), &next].concat()).unwrap();
+            assert_eq!(entries.len(), 2, "{number}");
+            assert_eq!((&*entries[0].0.name, &entries[0].1), (&b"sparse"[..], &expected));
+            assert_eq!(entries[1].0.name, b"next", "{number}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_an_error_that_names_it() {
+        let file = |fields: &[(usize, &[u8])]| header("f", b'0', 0, fields);
+        let with = |records: &[(&str, &str)]| [pax(records), file(&[])].concat();
+        let cases = [
+            (file(&[(124, b"99999999999\0")]), "the header of `f` has a bad size"),
+            (file(&[(124, &[0xff; 12])]), "the header of `f` has a bad size"),
+            (header("f", b'V', 0, &[]), "entry `f` has the unknown type `V`"),
+            (with(&[("path", "a\0b")]), "the header of `f` has a bad name"),
+            (with(&[("size", "-1")]), "the header of `PaxHeaders` has a bad size"),
+            (with(&[("mtime", "x")]), "the header of `PaxHeaders` has a bad time"),
+            (
+                with(&[("GNU.sparse.size", "5"), ("GNU.sparse.map", "9,9")]),
+                "the header of `f` has a bad map of holes",
+            ),
+            (vec![1; BLOCK], "the header at byte 0 has a wrong checksum"),
+            (vec![0; 100], "the archive ends in the middle of an entry"),
+        ];
+        for (bytes, message) in cases {
+            assert_eq!(read(&bytes).unwrap_err().to_string(), message);
+        }
+    }
 }
