@@ -37,6 +37,7 @@ mod mounts;
 mod output;
 mod protocol;
 mod relay;
+mod seal;
 mod spec;
 mod stubs;
 mod sys;
@@ -242,10 +243,12 @@ impl Sandbox {
     }
 
     fn take_helper(&self) -> Result<Helper, SandboxError> {
-        let idle = self.idle.lock().expect("nothing panics while it holds the lock").pop();
-        match idle {
-            Some(helper) => Ok(helper),
-            None => Helper::start(&self.helper),
+        loop {
+            let idle = self.idle.lock().expect("nothing panics while it holds the lock").pop();
+            let Some(mut helper) = idle else { return Helper::start(&self.helper) };
+            if helper.is_alive() {
+                return Ok(helper);
+            }
         }
     }
 
@@ -283,6 +286,11 @@ impl Helper {
             .spawn()
             .map_err(failed)?;
         Ok(Self { channel: Some(Channel::new(ours)), process })
+    }
+
+    /// Whether nothing killed it while it waited.
+    fn is_alive(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
     }
 
     fn channel(&mut self) -> &mut Channel {

@@ -24,6 +24,9 @@ use crate::sandbox::enter_user_namespace;
 /// The first argument that makes this program call the tools.
 const ARGUMENT: &str = "__userns";
 
+/// The setting by which AppArmor takes all rights from user namespaces.
+const APPARMOR: &str = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
+
 /// What this process may do to name spaces and mounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privilege {
@@ -153,7 +156,7 @@ fn enter() -> Result<(), UsernsError> {
         mapper.finish()?;
     }
     map_alone(uid, gid)?;
-    let failed = |doing| move |errno: Errno| UsernsError::Io { doing, source: errno.into() };
+    let failed = |doing| move |errno: Errno| powerless(doing, errno.into());
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)
         .map_err(failed("become group 0 of the user namespace"))?;
     rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
@@ -163,24 +166,30 @@ fn enter() -> Result<(), UsernsError> {
         let _ = rustix::thread::set_thread_groups(&[]);
     }
     let propagation = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-    match rustix::mount::mount_change("/", propagation) {
-        Ok(()) => Ok(()),
-        Err(Errno::ACCESS | Errno::PERM) => Err(UsernsError::AppArmor),
-        Err(errno) => Err(UsernsError::Io { doing: "keep mounts apart", source: errno.into() }),
+    rustix::mount::mount_change("/", propagation).map_err(failed("keep mounts apart"))
+}
+
+/// Why something failed that root of a new user namespace may do.
+fn powerless(doing: &'static str, source: io::Error) -> UsernsError {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied if is_set(APPARMOR, "1") => UsernsError::AppArmor,
+        _ => UsernsError::Io { doing, source },
     }
+}
+
+fn is_set(setting: &str, value: &str) -> bool {
+    fs::read_to_string(setting).is_ok_and(|text| text.trim() == value)
 }
 
 /// Why the kernel made no user namespace.
 fn refusal(error: io::Error) -> UsernsError {
-    let is =
-        |path: &str, value: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
-    if is("/proc/sys/user/max_user_namespaces", "0") {
+    if is_set("/proc/sys/user/max_user_namespaces", "0") {
         return UsernsError::Disabled { setting: "user.max_user_namespaces=15000" };
     }
-    if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
+    if is_set("/proc/sys/kernel/unprivileged_userns_clone", "0") {
         return UsernsError::Disabled { setting: "kernel.unprivileged_userns_clone=1" };
     }
-    if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
+    if is_set(APPARMOR, "1") {
         return UsernsError::AppArmor;
     }
     UsernsError::Refused(error)
@@ -188,7 +197,7 @@ fn refusal(error: io::Error) -> UsernsError {
 
 /// Gives the name space its one user, for each of the two maps that has none yet.
 fn map_alone(uid: u32, gid: u32) -> Result<(), UsernsError> {
-    let failed = |source| UsernsError::Io { doing: "map the user into the user namespace", source };
+    let failed = |source| powerless("map the user into the user namespace", source);
     let empty = |path| fs::read_to_string(path).map(|text| text.trim().is_empty());
     if empty("/proc/self/uid_map").map_err(failed)? {
         fs::write("/proc/self/uid_map", format!("0 {uid} 1\n")).map_err(failed)?;

@@ -20,6 +20,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use super::child::Launch;
 use super::failure::{Doing as _, Failure};
 use super::protocol::{Answer, Channel, Ended, Order, Run, WireKind};
+use super::seal::seal;
 use super::stubs::{Shape, Stubs};
 use super::sys::{self, Side};
 use super::users;
@@ -52,6 +53,9 @@ pub fn run_helper_if_asked() {
 fn serve() -> i32 {
     sys::reset_signals();
     sys::close_inherited(3);
+    if seal(ARGUMENT).is_err() {
+        return EXIT_BROKEN;
+    }
     // A keyboard's interrupt is for the engine, which kills what has to be killed.
     let _ = rustix::process::setsid();
     let Ok(control) = std::io::stdin().as_fd().try_clone_to_owned() else { return EXIT_BROKEN };

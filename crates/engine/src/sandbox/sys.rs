@@ -51,13 +51,36 @@ pub(super) fn exit_now(code: i32) -> ! {
 
 /// Replaces this process by `program`. Returns only if that fails.
 pub(super) fn execute(program: &CString, args: &[CString], env: &[CString]) -> io::Error {
-    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
-    };
     let (args, env) = (pointers(args), pointers(env));
     // SAFETY: the strings end with a zero and the arrays with a null, and outlive the call.
     unsafe { libc::execve(program.as_ptr(), args.as_ptr(), env.as_ptr()) };
     io::Error::last_os_error()
+}
+
+/// Replaces this process by an open program. Returns only if that fails.
+pub(super) fn execute_descriptor(
+    program: BorrowedFd<'_>,
+    args: &[CString],
+    env: &[CString],
+) -> io::Error {
+    let (args, env) = (pointers(args), pointers(env));
+    // SAFETY: the strings end with a zero and the arrays with a null, and outlive the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            args.as_ptr(),
+            env.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    io::Error::last_os_error()
+}
+
+/// What the kernel takes for a list of strings.
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
 }
 
 /// Gives every signal its default effect and lets all of them through.

@@ -59,6 +59,7 @@ tests![
     limits_of_a_step_are_set_where_they_can_be,
     setuid_programs_still_work,
     a_step_dies_with_the_program_that_started_it,
+    the_helper_is_out_of_reach,
     an_agents_socket_can_be_used_by_the_steps_user,
 ];
 
@@ -593,4 +594,19 @@ fn an_agents_socket_can_be_used_by_the_steps_user(world: &World) {
     let ran = world.run_in(&overlay, spec, vec![socket, program]).unwrap();
     assert_eq!(ran.stdout, format!("socket 600 {uid}\nping 1\nping 2\n"), "{}", ran.stderr);
     assert!(!overlay.upper.join("run").exists());
+}
+
+/// The argument that makes this program try to change its own file.
+pub(crate) const OVERWRITE: &str = "overwrite";
+
+/// Tries to empty the file of this program.
+pub(crate) fn overwrite() {
+    let file = fs::OpenOptions::new().write(true).truncate(true).open("/proc/self/exe");
+    println!("{:?}", file.map(drop).map_err(|e| e.kind()));
+}
+
+fn the_helper_is_out_of_reach(world: &World) {
+    let args = ["/proc/self/exe", OVERWRITE].map(str::to_owned).to_vec();
+    let ran = world.run(Spec { args, ..sh("") }, vec![]).unwrap();
+    assert_eq!(ran.stdout, "Err(ReadOnlyFilesystem)\n", "{}", ran.stderr);
 }

@@ -24,6 +24,10 @@ fn main() -> ExitCode {
         cases::ask(socket);
         return ExitCode::SUCCESS;
     }
+    if arguments == [cases::OVERWRITE] {
+        cases::overwrite();
+        return ExitCode::SUCCESS;
+    }
     let flag = |name: &str| arguments.iter().any(|argument| argument == name);
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
     let wanted = |name: &str| match filter {
