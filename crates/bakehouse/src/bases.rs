@@ -143,7 +143,8 @@ impl Lookup<'_> {
     ) -> Result<Base, Failure> {
         match context {
             NamedContext::Folder(source) => Ok(Base::Context(source.clone())),
-            NamedContext::Image(reference) => self.image(reference, platform),
+            NamedContext::Image(name) if name == "scratch" => Ok(Base::Scratch),
+            NamedContext::Image(reference) => Ok(Base::Ask(reference.clone())),
             NamedContext::Layout(path, tag) => self.layout(name, path, tag.as_deref(), platform),
             NamedContext::RootfsTar(path) => self.rootfs(name, path, platform),
         }

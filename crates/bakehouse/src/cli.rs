@@ -52,8 +52,8 @@ pub struct Where {
     /// Let NAME stand for a folder, docker-image://REF, oci-layout://PATH[:TAG] or rootfs-tar://FILE
     #[arg(long, value_name = "NAME=WHAT")]
     pub build_context: Vec<String>,
-    /// Build for this platform (default: that of the base images)
-    #[arg(long, value_name = "OS/ARCH")]
+    /// Build for these platforms; several make one index (default: that of the base images)
+    #[arg(long, value_name = "OS/ARCH[,...]")]
     pub platform: Option<String>,
     /// Where images without a reference of their own go
     #[arg(long, value_name = "REGISTRY/PREFIX")]

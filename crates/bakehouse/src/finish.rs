@@ -9,7 +9,7 @@ mod files;
 mod layers;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use bakehouse_model::oci::{Descriptor, Manifest, Reference};
 use bakehouse_model::{Digest, EventKind, Key, Record, TransferKind};
@@ -35,6 +35,10 @@ use layers::LayerExports;
 pub struct Plan {
     /// Its configuration and where it comes from.
     pub lowered: Lowered,
+    /// Its name in the fleet, which it shares with its other platforms.
+    pub image: String,
+    /// Its place among those.
+    pub order: usize,
     /// Every reference it is known by.
     pub references: Vec<Reference>,
     /// Whether it was asked for itself, and not only because others stand on it.
@@ -69,6 +73,8 @@ pub struct Finisher {
     /// Where the Docker Engine is, if images are loaded.
     pub docker: Option<String>,
     layers: LayerExports,
+    /// Manifests of images whose other platforms are not all made yet.
+    parts: Mutex<BTreeMap<String, BTreeMap<String, Made>>>,
     made: Mutex<BTreeMap<String, Made>>,
 }
 
@@ -89,7 +95,16 @@ impl Finisher {
     ) -> Self {
         let epochs = plans.values().map(|plan| plan.lowered.epoch).max().flatten();
         let layers = LayerExports::new(&store, &outputs, epochs);
-        Self { store, client, outputs, plans, docker, layers, made: Mutex::default() }
+        Self {
+            store,
+            client,
+            outputs,
+            plans,
+            docker,
+            layers,
+            parts: Mutex::default(),
+            made: Mutex::default(),
+        }
     }
 
     /// What was made, by name.
@@ -234,7 +249,6 @@ impl Finish for Finisher {
     ) -> Result<(), BackendError> {
         let Some(plan) = self.plans.get(image) else { return Ok(()) };
         let made = self.make(plan, record)?;
-        self.store.put_image(image, &made.manifest.digest).map_err(store_error)?;
         emit(EventKind::ImageFinished {
             image: image.to_owned(),
             manifest: made.manifest.digest.clone(),
@@ -242,6 +256,8 @@ impl Finish for Finisher {
             bytes: self.bytes(&made),
             cached,
         });
+        let Some(made) = self.whole(image, plan, made)? else { return Ok(()) };
+        self.store.put_image(&plan.image, &made.manifest.digest).map_err(store_error)?;
         if self.outputs.push && plan.named {
             self.push(image, &made, emit)?;
         }
@@ -249,13 +265,38 @@ impl Finish for Finisher {
             self.load(image, &made, emit)?;
         }
         if let Ok(mut all) = self.made.lock() {
-            all.insert(image.to_owned(), made);
+            all.insert(plan.image.clone(), made);
         }
         Ok(())
     }
 }
 
 impl Finisher {
+    /// The image itself if it is for one platform; else the index, once the last is made.
+    fn whole(&self, name: &str, plan: &Plan, made: Made) -> Result<Option<Made>, BackendError> {
+        let mut all: Vec<(&String, &Plan)> =
+            self.plans.iter().filter(|(_, other)| other.image == plan.image).collect();
+        if all.len() < 2 {
+            return Ok(Some(made));
+        }
+        let mut groups = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = groups.entry(plan.image.clone()).or_default();
+        parts.insert(name.to_owned(), made.clone());
+        if parts.len() < all.len() {
+            return Ok(None);
+        }
+        all.sort_by_key(|(_, plan)| plan.order);
+        let manifests = all.iter().filter_map(|(name, plan)| {
+            let platform = Some(plan.lowered.platform.clone());
+            Some(Descriptor { platform, ..parts.get(*name)?.manifest.clone() })
+        });
+        let types = self.outputs.types;
+        let bytes = assemble::document(&assemble::index(manifests.collect(), types));
+        let digest = self.store.put_blob(&bytes).map_err(store_error)?;
+        let manifest = Descriptor::new(assemble::index_type(types), digest, bytes.len() as u64);
+        Ok(Some(Made { manifest, ..made }))
+    }
+
     fn wants_blobs(&self) -> bool {
         let only_trees = !self.outputs.files.is_empty()
             && self.outputs.files.iter().all(|file| !file.kind.is_image());

@@ -40,7 +40,8 @@ pub fn lower(request: &Request, lookup: &Lookup<'_>) -> Result<LoweredFleet, Fai
     }
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
     for _ in 0..MAX_ROUNDS {
-        let lowered = fleet::lower_all(&request.fleet, &request.wanted, &request.settings, &known);
+        let settings = (&request.settings, request.platforms.as_slice());
+        let lowered = fleet::lower_all(&request.fleet, &request.wanted, settings, &known);
         let questions: Vec<_> = lowered
             .needs
             .iter()

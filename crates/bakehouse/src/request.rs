@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bakehouse_model::oci::Platform;
 use bakehouse_model::op::{ContextSource, Network, Ulimit};
-use bakehouse_model::{Diagnostic, Severity};
+use bakehouse_model::{Diagnostic, Location, Severity};
 use bakehouse_plan::dockerfile::ignore;
 use bakehouse_plan::fleet::{self, Fleet, Image, SourceFile, Surroundings};
 use bakehouse_plan::lower::{NoCache, Settings};
@@ -31,6 +31,8 @@ pub struct Request {
     pub named: BTreeSet<String>,
     /// What is the same for all of them.
     pub settings: Settings,
+    /// The platforms to build for; that of the bases if there are none.
+    pub platforms: Vec<Platform>,
     /// The context of each, by name.
     pub contexts: BTreeMap<String, ContextSource>,
     /// What `--build-context` maps names to.
@@ -92,6 +94,7 @@ impl Request {
             named: BTreeSet::new(),
             settings,
             prefix,
+            platforms: platforms(place)?,
             mirrors: mirrors(place)?,
             pull: place.pull,
             jobs: shape.jobs.unwrap_or_else(processors).max(1),
@@ -99,6 +102,7 @@ impl Request {
             fleet,
         };
         request.fleet.diagnostics.extend(found.diagnostics);
+        request.refuse_nothing()?;
         request.choose(images)?;
         Ok(request)
     }
@@ -120,6 +124,21 @@ impl Request {
         };
         self.wanted = self.fleet.with_needs(&self.named);
         Ok(())
+    }
+
+    /// A repository of which nothing can be built is a mistake.
+    fn refuse_nothing(&self) -> Result<(), Failure> {
+        if !self.fleet.images.is_empty() || self.fleet.has_errors() {
+            return Ok(());
+        }
+        let reasons = self.fleet.skipped.iter().map(|skipped| Diagnostic {
+            location: Some(Location { file: skipped.file.clone(), line: 1, end_line: 1 }),
+            severity: Severity::Error,
+            code: "skipped".to_owned(),
+            message: skipped.reason.clone(),
+            help: None,
+        });
+        Err(Failure::input(reasons.collect()))
     }
 
     /// The text of an input file, to show lines of it.
@@ -355,14 +374,7 @@ fn settings(place: &Where, shape: &Shape, cx: &Context) -> Result<Settings, Fail
     if let Some(epoch) = cx.var("SOURCE_DATE_EPOCH") {
         settings.build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert(epoch.to_owned());
     }
-    let usage = |error: &dyn std::error::Error| Failure::from_error(Kind::Usage, error);
-    if let Some(platform) = &place.platform {
-        if platform.contains(',') {
-            return Err(Failure::new(Kind::Usage, "--platform takes one platform")
-                .hint("several platforms in one build are not supported yet"));
-        }
-        settings.platform = Some(platform.parse::<Platform>().map_err(|e| usage(&e))?);
-    }
+    settings.platform = platforms(place)?.into_iter().next();
     for text in &shape.label {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
         settings.labels.insert(name.to_owned(), value.to_owned());
@@ -391,6 +403,19 @@ fn settings(place: &Where, shape: &Shape, cx: &Context) -> Result<Settings, Fail
         }
     }
     Ok(settings)
+}
+
+/// `--platform`, each once.
+fn platforms(place: &Where) -> Result<Vec<Platform>, Failure> {
+    let mut platforms = Vec::new();
+    for text in place.platform.iter().flat_map(|list| list.split(',')) {
+        let platform: Platform =
+            text.trim().parse().map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    Ok(platforms)
 }
 
 fn host(text: &str) -> Result<(String, String), Failure> {

@@ -138,14 +138,13 @@ pub(crate) struct Session<'s> {
     pub(crate) target: Target,
     pub(crate) options: Options<'s>,
     pub(crate) stats: Stats,
-    base: Option<usize>,
     inputs: &'s dyn Fn(usize) -> Result<Tree, InputError>,
 }
 
 /// Carries out the actions of `op`, in order, on `base`.
 ///
-/// `inputs` gives the step's inputs by number. The one that `op.base` names is never
-/// asked for: where it is meant, `base` is read as it is by then.
+/// `inputs` gives the step's inputs by number. The one that `op.base` names must be given as
+/// it was before: a directory may be copied into itself.
 pub fn run(
     op: &op::File,
     base: &Root,
@@ -153,7 +152,7 @@ pub fn run(
     options: Options<'_>,
 ) -> Result<Stats, FilesError> {
     let target = Target::new(base)?;
-    let mut session = Session { target, options, stats: Stats::default(), base: op.base, inputs };
+    let mut session = Session { target, options, stats: Stats::default(), inputs };
     for action in &op.actions {
         match action {
             FileAction::Copy(copy) => copy::copy(&mut session, copy)?,
@@ -215,7 +214,6 @@ impl Session<'_> {
     pub(crate) fn input(&self, number: Option<usize>) -> Result<Tree, InputError> {
         match number {
             None => Ok(self.target.tree.clone()),
-            number if number == self.base => Ok(self.target.tree.clone()),
             Some(number) => (self.inputs)(number),
         }
     }

@@ -5,7 +5,7 @@
 //! layers give the same image.
 
 use bakehouse_model::DiffId;
-use bakehouse_model::oci::{Descriptor, History, ImageConfig, Manifest, media_type};
+use bakehouse_model::oci::{Descriptor, History, ImageConfig, Index, Manifest, media_type};
 
 use crate::time::{rfc3339, rfc3339_ms};
 
@@ -102,6 +102,25 @@ pub fn manifest(config: Descriptor, layers: &[Layer], types: MediaTypes) -> Mani
         layers: blobs.collect(),
         annotations: std::collections::BTreeMap::new(),
         extra: std::collections::BTreeMap::new(),
+    }
+}
+
+/// The index of an image for several platforms.
+pub fn index(manifests: Vec<Descriptor>, types: MediaTypes) -> Index {
+    Index {
+        schema_version: 2,
+        media_type: Some(index_type(types).to_owned()),
+        manifests,
+        annotations: std::collections::BTreeMap::new(),
+        extra: std::collections::BTreeMap::new(),
+    }
+}
+
+/// The media type of an index.
+pub fn index_type(types: MediaTypes) -> &'static str {
+    match types {
+        MediaTypes::Oci => media_type::INDEX,
+        MediaTypes::Docker => media_type::DOCKER_INDEX,
     }
 }
 

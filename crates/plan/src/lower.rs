@@ -110,8 +110,12 @@ pub enum Base {
     Fleet(Box<Lowered>),
     /// A folder.
     Context(ContextSource),
+    /// An empty file system.
+    Scratch,
     /// Not known yet: it must be resolved.
     Unknown,
+    /// Not known yet: this image must be resolved instead.
+    Ask(String),
     /// It can't be had; why.
     Refused(String),
 }

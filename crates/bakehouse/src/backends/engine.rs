@@ -1,5 +1,6 @@
 //! The embedded engine behind the run's door: one step at a time, many at once.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -72,6 +73,9 @@ impl EngineBackend {
         write: impl FnOnce(Root) -> Result<(), BackendError>,
     ) -> Result<Built, BackendError> {
         let stage = self.store.stage_layer().map_err(store_error)?;
+        // This directory is the root that the process sees, whatever the user's umask is.
+        std::fs::set_permissions(stage.fs(), std::fs::Permissions::from_mode(0o755))
+            .map_err(|error| BackendError::environment("prepare a new layer", error))?;
         let lowers: Vec<_> =
             below.layers.iter().map(|layer| self.store.layer_path(layer)).collect();
         let mount =

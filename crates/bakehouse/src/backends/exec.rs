@@ -76,7 +76,8 @@ impl EngineBackend {
             MountKind::Tmpfs { size } => Ok(Some(MountSource::Tmpfs { size: *size })),
             MountKind::Bind => self.bind(mount, inputs, held).map(Some),
             MountKind::Cache { id, sharing, uid, gid, mode } => {
-                let cache = self.cache(id, *sharing)?;
+                let name = cache_name(id, (*uid, *gid, *mode), mount, inputs);
+                let cache = self.cache(&name, *sharing)?;
                 if cache.is_new() {
                     self.seed(&cache, mount, inputs, (*uid, *gid, *mode))?;
                 }
@@ -291,6 +292,26 @@ impl EngineBackend {
         if let Some(mount) = socket {
             spec.env.push(format!("SSH_AUTH_SOCK={}", mount.dest));
         }
+    }
+}
+
+/// What tells caches apart, as in BuildKit: the id, and what a new one starts from.
+fn cache_name(
+    id: &str,
+    (uid, gid, mode): (u32, u32, u32),
+    mount: &Mount,
+    inputs: &[Output],
+) -> String {
+    let seed = match mount.input.and_then(|input| inputs.get(input)) {
+        Some(Output::Snapshot { snapshot }) => {
+            snapshot.layers.last().map(|layer| format!(" from {layer}")).unwrap_or_default()
+        }
+        Some(Output::Context { context }) => format!(" from {}", context.root),
+        None => String::new(),
+    };
+    match (uid, gid, mode) {
+        (0, 0, 0o755) => format!("{id}{seed}"),
+        _ => format!("{id} {uid}:{gid} {mode:o}{seed}"),
     }
 }
 

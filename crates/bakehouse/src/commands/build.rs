@@ -78,7 +78,7 @@ pub fn build(
         super::plan::show(&planned, &lowered.graph, (request, args.format), cx)?;
         return Ok(None);
     }
-    let finisher = finisher(request, &lowered, (outputs, references), (&store, &client), cx);
+    let finisher = finisher(request, &lowered, (outputs, &references), (&store, &client), cx);
     let cancel = sandbox::Cancel::new()
         .map_err(|error| Failure::doing(Kind::Environment, "prepare the run", &error))?;
     crate::signals::watch(cx.cancel.clone(), cancel.clone());
@@ -94,7 +94,7 @@ pub fn build(
     };
     let broadcast = Broadcast::start(watchers(args.progress, cx.is_terminal, cx.style()));
     let tell = broadcast.teller();
-    tell(started(request, &planned, &lowered));
+    tell(started(request, &planned, &lowered, &references));
     for diagnostic in &request.fleet.diagnostics {
         tell(EventKind::Noticed { diagnostic: diagnostic.clone() });
     }
@@ -142,15 +142,17 @@ fn references(
 fn finisher(
     request: &Request,
     lowered: &LoweredFleet,
-    (outputs, references): (Outputs, BTreeMap<String, Vec<Reference>>),
+    (outputs, references): (Outputs, &BTreeMap<String, Vec<Reference>>),
     (store, client): (&Store, &Client),
     cx: &Context,
 ) -> Finisher {
-    let plans = lowered.images.iter().map(|image| {
+    let plans = lowered.images.iter().enumerate().map(|(order, image)| {
         let plan = finish::Plan {
             lowered: image.lowered.clone(),
-            references: references.get(&image.name).cloned().unwrap_or_default(),
-            named: request.named.contains(&image.name),
+            image: image.image.clone(),
+            order,
+            references: references.get(&image.image).cloned().unwrap_or_default(),
+            named: request.named.contains(&image.image),
         };
         (image.name.clone(), plan)
     });
@@ -159,7 +161,12 @@ fn finisher(
 }
 
 /// The first event: everything a watcher needs to know beforehand.
-fn started(request: &Request, planned: &Planned<'_>, lowered: &LoweredFleet) -> EventKind {
+fn started(
+    request: &Request,
+    planned: &Planned<'_>,
+    lowered: &LoweredFleet,
+    references: &BTreeMap<String, Vec<Reference>>,
+) -> EventKind {
     let graph = &lowered.graph;
     let steps = graph.indexes().map(|index| {
         let step = graph.step(index);
@@ -178,11 +185,14 @@ fn started(request: &Request, planned: &Planned<'_>, lowered: &LoweredFleet) -> 
     });
     let images = lowered.images.iter().map(|image| ImageInfo {
         name: image.name.clone(),
-        references: Vec::new(),
+        references: references
+            .get(&image.image)
+            .map(|own| own.iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
         step: image.lowered.root.map(|root| graph.step(root).id.clone()),
         needs: request
             .fleet
-            .image(&image.name)
+            .image(&image.image)
             .map(|image| image.needs.iter().map(|edge| edge.image.clone()).collect())
             .unwrap_or_default(),
     });

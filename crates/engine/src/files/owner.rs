@@ -107,7 +107,11 @@ pub(crate) fn look_up(
             let found = find(&text, name).and_then(|fields| {
                 Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
             });
-            (uid, gid) = found.ok_or_else(|| FilesError::NoUser { name: name.clone() })?;
+            // BuildKit gives what belongs to nobody it knows to root, if there is a file system to
+            // know anybody by.
+            let unknown = input.map(|_| (0, 0));
+            (uid, gid) =
+                found.or(unknown).ok_or_else(|| FilesError::NoUser { name: name.clone() })?;
         }
         None => {}
     }
@@ -117,7 +121,8 @@ pub(crate) fn look_up(
             let source = tree(*input).map_err(|source| FilesError::Input { source })?;
             let text = read_database(&source, b"etc/group")?;
             let found = find(&text, name).and_then(|fields| fields.get(2)?.parse().ok());
-            gid = found.ok_or_else(|| FilesError::NoGroup { name: name.clone() })?;
+            let unknown = input.map(|_| 0);
+            gid = found.or(unknown).ok_or_else(|| FilesError::NoGroup { name: name.clone() })?;
         }
         None => {}
     }

@@ -40,7 +40,6 @@ pub(super) fn unpack(
         target: Target::new(&root)?,
         options: session.options,
         stats: Stats::default(),
-        base: None,
         inputs: session.inputs,
     };
     let done = entries(&mut inside, &mut archive, owner);

@@ -113,6 +113,14 @@ impl FromStr for Platform {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let error = || ParsePlatformError { text: text.to_owned() };
+        // Windows' version comes in parentheses: `windows(10.0.17763)/amd64`.
+        if let Some((os, rest)) = text.split_once('(')
+            && let Some((version, rest)) = rest.split_once(')')
+            && version.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+        {
+            let plain: Self = format!("{os}{rest}").parse().map_err(|_| error())?;
+            return Ok(Self { os_version: Some(version.to_owned()), ..plain });
+        }
         let parts: Vec<&str> = text.split('/').collect();
         let plain = |part: &&str| {
             !part.is_empty()

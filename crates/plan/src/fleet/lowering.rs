@@ -23,11 +23,13 @@ pub struct Known {
     pub prefix: Option<String>,
 }
 
-/// An image with its place in the graph.
+/// An image, for one platform, with its place in the graph.
 #[derive(Debug, Clone)]
 pub struct LoweredImage {
-    /// Its name.
+    /// Its name, and its platform if it is built for several: `app`, `app linux/arm64`.
     pub name: String,
+    /// Its name in the fleet.
+    pub image: String,
     /// Its steps and its configuration.
     pub lowered: Lowered,
 }
@@ -45,21 +47,43 @@ pub struct LoweredFleet {
     pub needs: Vec<BaseQuestion>,
 }
 
-/// Lowers `wanted` and all that they stand on, as far as `known` goes.
+/// Lowers `wanted` and all that they stand on, as far as `known` goes: for each platform of
+/// `platforms`, or once for the settings' own if there are none.
 pub fn lower_all(
     fleet: &Fleet,
     wanted: &BTreeSet<String>,
-    settings: &Settings,
+    (settings, platforms): (&Settings, &[Platform]),
     known: &Known,
 ) -> LoweredFleet {
     let mut result = LoweredFleet::default();
+    let mut needs = BTreeSet::new();
+    if platforms.is_empty() {
+        lower_platform(fleet, wanted, (settings, None), known, (&mut result, &mut needs));
+    }
+    for platform in platforms {
+        let settings = Settings { platform: Some(platform.clone()), ..settings.clone() };
+        let several = Some(platform).filter(|_| platforms.len() > 1);
+        lower_platform(fleet, wanted, (&settings, several), known, (&mut result, &mut needs));
+    }
+    result.needs = needs.into_iter().collect();
+    result
+}
+
+fn lower_platform(
+    fleet: &Fleet,
+    wanted: &BTreeSet<String>,
+    (settings, platform): (&Settings, Option<&Platform>),
+    known: &Known,
+    (result, needs): (&mut LoweredFleet, &mut BTreeSet<BaseQuestion>),
+) {
     let names: BTreeSet<String> = fleet.images.iter().map(|image| image.name.clone()).collect();
     let mut done: BTreeMap<String, Lowered> = BTreeMap::new();
-    let mut needs = BTreeSet::new();
+    let mut asked = BTreeSet::new();
     for image in fleet.images.iter().filter(|image| wanted.contains(&image.name)) {
         let bases = FleetBases { image, names: &names, done: &done, known };
+        let name = platform.map_or_else(|| image.name.clone(), |p| format!("{} {p}", image.name));
         let request = Request {
-            image: &image.name,
+            image: &name,
             dockerfile: &image.dockerfile,
             file: &image.file,
             context: known.roots.get(&image.name).cloned(),
@@ -69,15 +93,14 @@ pub fn lower_all(
         match lower::lower(&request, &bases, &mut result.graph) {
             Ok(lowered) => {
                 done.insert(image.name.clone(), lowered.clone());
-                result.images.push(LoweredImage { name: image.name.clone(), lowered });
+                result.images.push(LoweredImage { name, image: image.name.clone(), lowered });
             }
-            Err(LowerFailure::Needs(questions)) => needs.extend(questions),
+            Err(LowerFailure::Needs(questions)) => asked.extend(questions),
             Err(LowerFailure::Wrong(diagnostic)) => result.diagnostics.push(*diagnostic),
         }
     }
     // What waits for an image of the fleet is asked for again once that one is lowered.
-    result.needs = needs.into_iter().filter(|n| !is_waiting(n, &names, &done, known)).collect();
-    result
+    needs.extend(asked.into_iter().filter(|need| !is_waiting(need, &names, &done, known)));
 }
 
 fn is_waiting(
@@ -102,9 +125,13 @@ impl Bases for FleetBases<'_> {
         let familiar = name.parse::<Reference>().ok().map(|reference| reference.familiar());
         let familiar = familiar.as_deref().map(|name| name.strip_suffix(":latest").unwrap_or(name));
         let names = [Some(name), familiar].into_iter().flatten();
-        names
+        let found = names
             .flat_map(|name| [format!("{name}::{platform}"), name.to_owned()])
-            .find_map(|name| self.known.contexts.get(&name).cloned())
+            .find_map(|name| self.known.contexts.get(&name).cloned())?;
+        let Base::Ask(other) = &found else { return Some(found) };
+        // What a context names is looked up only once something stands on it.
+        let known = self.known.images.get(&(other.clone(), platform.clone()));
+        Some(known.cloned().unwrap_or(found))
     }
 
     fn image(&self, name: &str, platform: &Platform) -> Base {

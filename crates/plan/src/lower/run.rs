@@ -115,7 +115,12 @@ impl Lowering<'_> {
             extra_hosts: settings.extra_hosts.clone(),
             ulimits: settings.ulimits.clone(),
             shm_size: settings.shm_size,
-            proxy_env: proxies.map(|(name, value)| format!("{name}={value}")).collect(),
+            proxy_env: proxies
+                .flat_map(|(name, value)| {
+                    let lower = name.to_ascii_lowercase();
+                    [format!("{}={value}", name.to_ascii_uppercase()), format!("{lower}={value}")]
+                })
+                .collect(),
             secret_env: Vec::new(),
             mounts: vec![Mount {
                 input: state.fs.map(|_| 0),

@@ -387,6 +387,11 @@ impl<'a> Lowering<'a> {
                 let location = self.place(span);
                 return Ok(Some(BaseQuestion { name, platform, location }));
             }
+            Base::Ask(name) => {
+                let location = self.place(span);
+                return Ok(Some(BaseQuestion { name, platform, location }));
+            }
+            Base::Scratch => self.states[index].image = empty_image(&platform),
             Base::Refused(why) => return Err(wrong(self.place(span), "base-refused", why)),
             Base::Image(base) => {
                 if self.states[index].platform.is_none() && self.request.settings.platform.is_none()
@@ -659,6 +664,8 @@ fn epoch(request: &Request<'_>, globals: &ArgEnv) -> Result<Option<i64>, LowerFa
     let given = request.settings.build_args.get("SOURCE_DATE_EPOCH").map(String::as_str);
     match given.or_else(|| globals.value("SOURCE_DATE_EPOCH")).filter(|text| !text.is_empty()) {
         None => Ok(None),
+        // A folder has no time of its own.
+        Some("context") => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|_| {
             wrong_with_help(
                 None,
