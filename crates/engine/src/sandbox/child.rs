@@ -147,12 +147,24 @@ impl Launch<'_> {
         if !self.insecure() {
             mounts::restrict(self.root, MountAttrFlags::MOUNT_ATTR_NODEV, "/")?;
         }
+        let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let old = rustix::fs::open("/", directory, Mode::empty()).doing("open the old root")?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         rustix::mount::move_mount(self.root, "", CWD, "/", flags).doing("mount the root")?;
         rustix::process::fchdir(self.root).doing("enter the root")?;
         rustix::process::pivot_root(".", ".").doing("change the root")?;
-        // The old root now lies over the new one.
-        rustix::mount::unmount(".", UnmountFlags::DETACH).doing("let go of the old root")?;
+        // The old root now lies over the new one, and what was picked up lies over the old one.
+        // An unmount takes the topmost, so it is repeated until the old root itself is gone: one
+        // that stays could be reached with `chroot` and `..`.
+        rustix::process::fchdir(&old).doing("enter the old root")?;
+        loop {
+            match rustix::mount::unmount(".", UnmountFlags::DETACH) {
+                Ok(()) => {}
+                // It is no mount of this name space any more.
+                Err(Errno::INVAL) => break,
+                Err(errno) => return Err(errno).doing("let go of the old root"),
+            }
+        }
         rustix::process::chdir("/").doing("enter the root")
     }
 

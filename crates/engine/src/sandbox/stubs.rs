@@ -122,8 +122,12 @@ fn make_place(
             Ok(next) => next,
             Err(Errno::NOENT) => {
                 let shape = if last { shape } else { Shape::Directory };
-                make_one(&at, name, shape).doing_at("make", &show(&path))?;
-                made(&path);
+                match make_one(&at, name, shape) {
+                    Ok(()) => made(&path),
+                    // A step that shares a cache mount was quicker.
+                    Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error).doing_at("make", &show(&path)),
+                }
                 rustix::fs::openat(&at, *name, flags, Mode::empty())
                     .doing_at("open", &show(&path))?
             }

@@ -36,6 +36,7 @@ tests![
     an_ordinary_user_has_no_privileges,
     an_insecure_step_has_all_privileges,
     name_spaces_and_mounts_are_out_of_reach,
+    no_mount_of_the_machine_is_left,
     devices_are_there_and_work,
     devices_that_a_step_makes_do_not_open,
     sensitive_paths_are_masked,
@@ -195,6 +196,25 @@ fn name_spaces_and_mounts_are_out_of_reach(world: &World) {
     assert_eq!(ran.stdout, "refused\n");
     let ran = world.sh("touch /sys/x || echo refused");
     assert_eq!(ran.stdout, "refused\n");
+}
+
+/// A root that stays below or above the step's own is reached with `chroot` and `..`.
+fn no_mount_of_the_machine_is_left(world: &World) {
+    let ran = world.sh("cat /proc/self/mountinfo").stdout;
+    let mounts: Vec<(&str, &str)> = ran
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ');
+            Some((fields.nth(1)?, fields.nth(2)?))
+        })
+        .collect();
+    let roots = mounts.iter().filter(|(_, place)| *place == "/").count();
+    assert_eq!(roots, 1, "{ran}");
+    let known = ["/", "/proc", "/sys", "/dev", "/etc"];
+    for (_, place) in mounts {
+        let below = |top: &&str| place == *top || place.starts_with(&format!("{top}/"));
+        assert!(known[1..].iter().any(|top| below(&top)) || place == "/", "{place} in {ran}");
+    }
 }
 
 fn devices_are_there_and_work(world: &World) {
