@@ -185,6 +185,14 @@ impl<'g> Evaluation<'g> {
     /// A step failed; what needs it never runs.
     pub fn failed(&mut self, step: StepIndex) {
         self.states[step.0].decision = Decision::Failed;
+        // Needs come first, so one pass sees all that was to run above it.
+        for index in self.graph.indexes().skip(step.0 + 1) {
+            let inputs = &self.graph.step(index).inputs;
+            let lost = inputs.iter().any(|i| self.states[i.0].decision == Decision::Failed);
+            if lost && matches!(self.states[index.0].decision, Decision::Run(_)) {
+                self.states[index.0].decision = Decision::Failed;
+            }
+        }
     }
 
     /// The keys that a step's result is to be found under, the one that it is named by first.
@@ -248,35 +256,47 @@ impl<'g> Evaluation<'g> {
         }
     }
 
+    /// Steps that have no key before something below them ran.
+    fn unnamed(&self) -> Vec<bool> {
+        let mut unnamed = vec![false; self.states.len()];
+        for index in self.graph.indexes() {
+            unnamed[index.0] = match self.states[index.0].decision {
+                Decision::Run(_) => self.canonical(index).is_none(),
+                Decision::Open => self.graph.step(index).inputs.iter().any(|i| unnamed[i.0]),
+                _ => false,
+            };
+        }
+        unnamed
+    }
+
     /// Passes demands down from what is wanted.
     fn demand(&mut self) {
+        let unnamed = self.unnamed();
         for index in self.graph.indexes().rev() {
             let State { decide, output, decision, .. } = &self.states[index.0];
             let (decide, output) = (*decide || *output, *output);
             let open = matches!(decision, Decision::Open);
             let runs = output && matches!(decision, Decision::Run(_));
-            let contents_help = open && decide && self.fast_missed(index);
+            // What stands on something new is new too, so what it copies is needed for sure.
+            let missed = self.fast_missed(index) || unnamed[index.0];
+            let contents_help = open && decide && missed;
             for (number, input) in self.graph.step(index).inputs.iter().enumerate() {
                 let by_content = self.states[index.0].deps[number].by_content;
-                let unnamed = open
-                    && decide
-                    && matches!(self.states[input.0].decision, Decision::Run(_))
-                    && self.canonical(*input).is_none();
+                let must_run =
+                    matches!(self.states[input.0].decision, Decision::Run(_)) && unnamed[input.0];
                 let state = &mut self.states[input.0];
                 state.decide |= open && decide;
-                state.output |= runs || unnamed || (contents_help && by_content);
+                state.output |=
+                    runs || (open && decide && must_run) || (contents_help && by_content);
             }
         }
     }
 
     fn fast_missed(&self, index: StepIndex) -> bool {
         let state = &self.states[index.0];
-        self.graph.step(index).no_cache
-            || match &state.fast {
-                Some(fast) => state.remembered.contains_key(fast),
-                // A need that is to run has no key before it did, so contents decide.
-                None => true,
-            }
+        let missed =
+            |fast| state.remembered.get(fast).is_some_and(|it| !matches!(it, Remembered::Found(_)));
+        self.graph.step(index).no_cache || state.fast.as_ref().is_some_and(missed)
     }
 
     fn decide_all(&mut self) -> bool {

@@ -320,7 +320,7 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
             }
             match self.evaluation.decision(step) {
                 Decision::Hit(_) if self.evaluation.is_wanted(step) => {
-                    self.end(step, Outcome::Cached, 0)
+                    self.end(step, Outcome::Cached, 0);
                 }
                 Decision::Failed => {
                     let needs = &self.evaluation.graph().step(step).inputs;
@@ -377,7 +377,8 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
         }
         let exit = match self.failed {
             Some(exit) => exit,
-            None if cancelled => ExitCode::Interrupted,
+            // Without anybody's asking, a backend that says it was cancelled made nothing either.
+            None if cancelled || !self.failed_images.is_empty() => ExitCode::Interrupted,
             None if self.images.iter().any(|(_, _, state)| *state != ImageState::Done) => {
                 ExitCode::Internal
             }
