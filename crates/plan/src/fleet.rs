@@ -16,6 +16,7 @@ use bakehouse_model::oci::Reference;
 use bakehouse_model::{Diagnostic, Location, Severity};
 use serde::Serialize;
 
+use crate::dockerfile::mount::{self, MountType};
 use crate::dockerfile::{self, Dockerfile, InstructionKind};
 use crate::lower::{self, Request, Settings};
 
@@ -200,7 +201,7 @@ fn image(file: &SourceFile, dockerfile: Dockerfile, around: &Surroundings<'_>) -
 }
 
 /// The nearest folder, from the file's own up to the root, that has all paths that the file
-/// copies by name; the one with most of them if none has all.
+/// copies or mounts by name; the one with most of them if none has all.
 fn infer_context(path: &str, dockerfile: &Dockerfile, around: &Surroundings<'_>) -> String {
     let sources = literal_sources(dockerfile);
     let own = path.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -227,23 +228,32 @@ fn infer_context(path: &str, dockerfile: &Dockerfile, around: &Surroundings<'_>)
     if best.1.is_empty() { ".".to_owned() } else { best.1.to_owned() }
 }
 
-/// Paths that are copied from the context and have neither variables nor wildcards.
+/// Paths that are copied or mounted from the context and have neither variables nor wildcards.
 fn literal_sources(dockerfile: &Dockerfile) -> BTreeSet<String> {
-    let literal = |source: &&String| {
+    let literal = |source: &String| {
         !source.contains(['$', '*', '?', '[', '"', '\''])
             && !source.contains("://")
             && !matches!(source.as_str(), "." | "./" | "/" | "")
     };
     let mut sources = BTreeSet::new();
     for instruction in dockerfile.stages.iter().flat_map(|stage| &stage.instructions) {
-        let transfer = match &instruction.kind {
-            InstructionKind::Copy(copy) if copy.from.is_none() => &copy.transfer,
-            InstructionKind::Add(add) => &add.transfer,
-            _ => continue,
-        };
-        sources.extend(transfer.sources.iter().filter(literal).cloned());
+        match &instruction.kind {
+            InstructionKind::Copy(copy) if copy.from.is_none() => {
+                sources.extend(copy.transfer.sources.iter().cloned());
+            }
+            InstructionKind::Add(add) => sources.extend(add.transfer.sources.iter().cloned()),
+            InstructionKind::Run(run) => sources.extend(run.mounts.iter().filter_map(|csv| bind_source(csv))),
+            _ => {}
+        }
     }
+    sources.retain(literal);
     sources
+}
+
+/// What a mount of a RUN takes from the context.
+fn bind_source(csv: &str) -> Option<String> {
+    let mount = mount::parse_mount(csv, &mut |word| Ok(word.to_owned())).ok()?;
+    (mount.kind == MountType::Bind && mount.from.is_none()).then_some(mount.source)
 }
 
 /// Turns names of bases into edges.
