@@ -242,7 +242,9 @@ fn literal_sources(dockerfile: &Dockerfile) -> BTreeSet<String> {
                 sources.extend(copy.transfer.sources.iter().cloned());
             }
             InstructionKind::Add(add) => sources.extend(add.transfer.sources.iter().cloned()),
-            InstructionKind::Run(run) => sources.extend(run.mounts.iter().filter_map(|csv| bind_source(csv))),
+            InstructionKind::Run(run) => {
+                sources.extend(run.mounts.iter().filter_map(|csv| bind_source(csv)))
+            }
             _ => {}
         }
     }
