@@ -94,10 +94,13 @@ impl EngineBackend {
                     mode: *mode,
                 }))
             }
-            MountKind::Ssh { id, optional, .. } => match self.ssh.socket(id) {
-                Some(path) => {
-                    Ok(Some(MountSource::BindPath { path: path.clone(), readonly: false }))
-                }
+            MountKind::Ssh { id, uid, gid, mode, optional } => match self.ssh.socket(id) {
+                Some(path) => Ok(Some(MountSource::Socket {
+                    target: path.clone(),
+                    uid: *uid,
+                    gid: *gid,
+                    mode: *mode,
+                })),
                 None if *optional => Ok(None),
                 None => Err(BackendError::Input {
                     what: format!("the step needs the SSH agent `{id}`"),
