@@ -59,12 +59,13 @@ impl Lookup<'_> {
         for (question, answer) in questions.iter().zip(answers) {
             let base = answer.unwrap_or_else(|failure| {
                 let message = failure.causes.join(": ");
+                let near = question.near.as_ref().map(|n| format!("did you mean the stage `{n}`?"));
                 diagnostics.push(Diagnostic {
                     location: question.location.clone(),
                     severity: Severity::Error,
                     code: "base-not-found".to_owned(),
                     message: message.clone(),
-                    help: failure.hints.first().cloned(),
+                    help: near.or_else(|| failure.hints.first().cloned()),
                 });
                 Base::Refused(message)
             });

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bakehouse_model::{Diagnostic, Severity};
+use bakehouse_model::{Diagnostic, Location, Severity};
 use bakehouse_plan::fleet::{SourceFile, is_dockerfile_name};
 use ignore::WalkBuilder;
 
@@ -48,7 +48,14 @@ fn take(root: &Path, path: PathBuf, found: &mut Found) {
     let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
     match read(&path) {
         Ok(text) => found.files.push(SourceFile { path: relative, text, context: None }),
-        Err(why) => found.diagnostics.push(unreadable(Path::new(&relative), &why)),
+        Err(why) => found.diagnostics.push(Diagnostic {
+            location: Some(Location { file: relative, line: 1, end_line: 1 }),
+            severity: Severity::Error,
+            help: Some(
+                "repair the file, or name it in .gitignore if it is no Dockerfile".to_owned(),
+            ),
+            ..unreadable(&path, &why)
+        }),
     }
 }
 

@@ -180,7 +180,7 @@ impl Finisher {
             let pushed = self
                 .client
                 .push(&made.manifest, reference, &repositories, &|done, total| {
-                    transfer.tell(done, total)
+                    transfer.tell(done, total);
                 })
                 .map_err(|error| client_error(&format!("push `{what}`"), error))?;
             emit(EventKind::TagMoved {

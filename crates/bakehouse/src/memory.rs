@@ -101,7 +101,12 @@ impl StoreMemory {
                 .map_err(|error| missing(&error, output))?;
             digests.push(found.digest.to_string());
             let short = |digest: &Digest| digest.hex()[..16].to_owned();
-            named.extend(found.files.iter().map(|(path, digest)| (path.clone(), short(digest))));
+            // Paths of a context are told as people type them.
+            let shown = |path: &String| match output {
+                Output::Context { .. } => path.trim_start_matches('/').to_owned(),
+                Output::Snapshot { .. } => path.clone(),
+            };
+            named.extend(found.files.iter().map(|(path, digest)| (shown(path), short(digest))));
         }
         if named.len() > MAX_FILES {
             named.clear();

@@ -166,6 +166,9 @@ fn sources(place: &Where, root: &Path, cx: &Context) -> Result<discovery::Found,
             return Err(Failure::new(Kind::Usage, "--context needs --file"));
         }
         let found = discovery::find(root);
+        if found.files.is_empty() && !found.diagnostics.is_empty() {
+            return Err(Failure::input(found.diagnostics));
+        }
         if found.files.is_empty() {
             return Err(Failure::new(
                 Kind::Input,

@@ -255,6 +255,8 @@ pub enum MissReason {
         /// The variable.
         name: String,
     },
+    /// An option of the build, such as `--add-host` or `--ulimit`, changed what it does.
+    OptionsChanged,
     /// A file the step reads changed.
     InputChanged {
         /// The path, relative to the build context or to the source's root.

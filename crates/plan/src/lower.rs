@@ -10,6 +10,7 @@
 //! Pure: whatever it must know comes in through [`Request`] and [`Bases`].
 
 mod args;
+mod bases;
 mod copy;
 mod instructions;
 mod path;
@@ -169,6 +170,8 @@ pub struct BaseQuestion {
     pub platform: Platform,
     /// Where it is written.
     pub location: Option<Location>,
+    /// The stage that may have been meant.
+    pub near: Option<String>,
 }
 
 /// Lowers one image into `graph`.

@@ -76,6 +76,11 @@ pub(crate) fn reason(before: &Slot, now: &Slot, needs: &[Need<'_>]) -> MissReaso
                 if let Some(reason) = first_change(a, b) {
                     return reason;
                 }
+                if then != today {
+                    // So many paths that none is remembered.
+                    let (path, change) = (".".to_owned(), PathChange::Modified);
+                    return MissReason::InputChanged { path, change, others: 0 };
+                }
             }
             (a, b) if a != b => {
                 if let Some(need) = needs.get(number) {
@@ -93,6 +98,9 @@ fn op_reason(before: &Slot, now: &Slot) -> MissReason {
         && let Some(name) = first_variable(&before.variables, &now.variables)
     {
         return MissReason::VariableChanged { name };
+    }
+    if before.text == now.text {
+        return MissReason::OptionsChanged;
     }
     MissReason::InstructionChanged { before: before.text.clone(), after: now.text.clone() }
 }

@@ -16,6 +16,7 @@ pub fn explain(reason: &MissReason, name: impl Fn(&StepId) -> Option<String>) ->
             format!("the instruction changed: `{after}` was `{before}`")
         }
         MissReason::VariableChanged { name } => format!("`{name}` has another value"),
+        MissReason::OptionsChanged => "an option of the build changed".to_owned(),
         MissReason::InputChanged { path, change, others } => {
             let change = match change {
                 PathChange::Added => "is new",

@@ -339,7 +339,13 @@ fn sandbox_error(error: SandboxError) -> BackendError {
             code: 127,
             hints: vec!["the program must be in the image, with what it needs to start".to_owned()],
         },
-        SandboxError::User(_) | SandboxError::MountTarget { .. } => {
+        SandboxError::User(_) => BackendError::Input {
+            what: error.to_string(),
+            hints: vec![
+                "make the user in a RUN before the USER instruction, or use a number".to_owned(),
+            ],
+        },
+        SandboxError::MountTarget { .. } => {
             BackendError::Input { what: error.to_string(), hints: Vec::new() }
         }
         other => BackendError::environment("run the step's process", other),

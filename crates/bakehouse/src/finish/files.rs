@@ -34,7 +34,7 @@ pub fn write_files(
     let layout_failed = |error| BackendError::environment("write the images", error);
     match output.kind {
         OutputKind::OciTar => {
-            write(output, |out| layout::write_oci_tar(store, &images, out).map_err(layout_failed))?
+            write(output, |out| layout::write_oci_tar(store, &images, out).map_err(layout_failed))?;
         }
         OutputKind::DockerTar => write(output, |out| {
             layout::write_docker_tar(store, &images, out).map_err(layout_failed)

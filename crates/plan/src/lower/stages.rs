@@ -4,20 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bakehouse_model::Location;
 use bakehouse_model::oci::{ImageConfig, Platform, RunConfig};
-use bakehouse_model::op::{self, Op, Source};
+use bakehouse_model::op::{self, Op};
 
 use super::args::{ArgEnv, global_args};
-use super::{
-    Base, BaseQuestion, Bases, LowerFailure, Lowered, NoCache, Request, wrong, wrong_with_help,
-};
+use super::{Base, Bases, LowerFailure, Lowered, NoCache, Request, wrong, wrong_with_help};
 use crate::dockerfile::words::Lexer;
-use crate::dockerfile::{Instruction, InstructionKind, Span, Stage, mount, parse_onbuild_trigger};
+use crate::dockerfile::{Instruction, InstructionKind, Span, Stage, mount};
 use crate::graph::{Graph, NewStep, Origin, StepIndex};
 
 /// The `PATH` of an image that has none.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// A stage's commands may trigger commands of its base; nobody nests deeper than this.
-const MAX_TRIGGER_ROUNDS: usize = 16;
 
 /// Where a span is, for people.
 pub(super) fn location(request: &Request<'_>, span: Span) -> Option<Location> {
@@ -26,7 +22,7 @@ pub(super) fn location(request: &Request<'_>, span: Span) -> Option<Location> {
 
 /// What a stage stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Under {
+pub(super) enum Under {
     Stage(usize),
     Scratch,
     External,
@@ -65,13 +61,13 @@ pub(super) struct State {
     pub(super) dispatched: bool,
     pub(super) at: u32,
     pub(super) total: u32,
-    under: Under,
+    pub(super) under: Under,
     /// It only stands for an image, a folder or a stage that a command names.
-    unregistered: bool,
+    pub(super) unregistered: bool,
     /// A `--build-context` with the stage's name takes its place.
-    replaced: Option<Base>,
-    resolved: bool,
-    triggers_fired: bool,
+    pub(super) replaced: Option<Base>,
+    pub(super) resolved: bool,
+    pub(super) triggers_fired: bool,
 }
 
 /// The lowering of one Dockerfile.
@@ -83,9 +79,9 @@ pub(super) struct Lowering<'a> {
     pub(super) epoch: Option<i64>,
     pub(super) states: Vec<State>,
     pub(super) context: Option<StepIndex>,
-    bases: &'a dyn Bases,
+    pub(super) bases: &'a dyn Bases,
     /// Stages by lower-case name, the last of that name.
-    names: BTreeMap<String, usize>,
+    pub(super) names: BTreeMap<String, usize>,
     externals: BTreeMap<String, usize>,
 }
 
@@ -234,7 +230,7 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    fn command(
+    pub(super) fn command(
         &mut self,
         instruction: Instruction,
         on_build: bool,
@@ -295,7 +291,7 @@ impl<'a> Lowering<'a> {
             .collect()
     }
 
-    fn reachable(&self, target: usize) -> BTreeSet<usize> {
+    pub(super) fn reachable(&self, target: usize) -> BTreeSet<usize> {
         let mut reached = BTreeSet::new();
         let mut stack = vec![target];
         while let Some(index) = stack.pop() {
@@ -310,173 +306,15 @@ impl<'a> Lowering<'a> {
         for index in 0..self.states.len() {
             if self.needs(index).iter().any(|need| self.reachable(*need).contains(&index)) {
                 let state = &self.states[index];
-                return Err(wrong(
+                return Err(wrong_with_help(
                     self.place(state.span),
                     "stage-cycle",
                     format!("circular dependency detected on stage: `{}`", state.name),
+                    "a stage may copy only from stages above it",
                 ));
             }
         }
         Ok(())
-    }
-
-    /// Resolves the bases of all that `target` reaches, and fires triggers until none is left.
-    pub(super) fn resolve(&mut self, target: usize) -> Result<(), LowerFailure> {
-        for _ in 0..MAX_TRIGGER_ROUNDS {
-            let reachable = self.reachable(target);
-            let mut missing = BTreeSet::new();
-            for index in &reachable {
-                if !self.states[*index].resolved {
-                    missing.extend(self.resolve_base(*index)?);
-                }
-            }
-            if !missing.is_empty() {
-                return Err(LowerFailure::Needs(missing.into_iter().collect()));
-            }
-            let mut fired = false;
-            for index in reachable {
-                fired |= self.fire_triggers(index)?;
-            }
-            if !fired {
-                return Ok(());
-            }
-        }
-        Err(wrong(None, "onbuild-depth", "ONBUILD triggers lead to ever more triggers"))
-    }
-
-    fn resolve_base(&mut self, index: usize) -> Result<Option<BaseQuestion>, LowerFailure> {
-        let state = &self.states[index];
-        let target_platform = self.target_platform();
-        let platform = state.platform.clone().unwrap_or_else(|| target_platform.clone());
-        let base = match (state.replaced.clone(), state.under) {
-            (Some(base), _) => base,
-            (None, Under::Stage(_)) => {
-                self.states[index].resolved = true;
-                return Ok(None);
-            }
-            (None, Under::Scratch) => {
-                let state = &mut self.states[index];
-                state.image = empty_image(&target_platform);
-                state.platform = Some(target_platform);
-                state.resolved = true;
-                state.dispatched = state.unregistered;
-                return Ok(None);
-            }
-            (None, Under::External) => {
-                let name = state.base_name.clone();
-                match self.bases.named(&name, &platform) {
-                    Some(base) => base,
-                    None => self.bases.image(&name, &platform),
-                }
-            }
-        };
-        self.take_base(index, base, platform)
-    }
-
-    fn take_base(
-        &mut self,
-        index: usize,
-        base: Base,
-        platform: Platform,
-    ) -> Result<Option<BaseQuestion>, LowerFailure> {
-        let span = self.states[index].span;
-        let name = self.states[index].base_name.clone();
-        let mut resolved = platform.clone();
-        match base {
-            Base::Unknown => {
-                let location = self.place(span);
-                return Ok(Some(BaseQuestion { name, platform, location }));
-            }
-            Base::Ask(name) => {
-                let location = self.place(span);
-                return Ok(Some(BaseQuestion { name, platform, location }));
-            }
-            Base::Scratch => self.states[index].image = empty_image(&platform),
-            Base::Refused(why) => return Err(wrong(self.place(span), "base-refused", why)),
-            Base::Image(base) => {
-                if self.states[index].platform.is_none() && self.request.settings.platform.is_none()
-                {
-                    resolved = config_platform(&base.config).unwrap_or(platform);
-                }
-                self.states[index].image = ImageConfig { created: None, ..base.config.clone() };
-                if base.source.chain.is_some() {
-                    let op = Op::Source(Source::Image(base.source.clone()));
-                    let name = format!("FROM {}", base.source.reference.familiar());
-                    self.states[index].fs = Some(self.add_source(index, op, name, &resolved));
-                }
-            }
-            Base::Fleet(lowered) => {
-                self.states[index].image = lowered.config.clone();
-                self.states[index].fs = lowered.root;
-                resolved = lowered.platform;
-            }
-            Base::Context(source) => {
-                let name = format!("load context {}", source.name);
-                let op = Op::Source(Source::Context(source));
-                let context = self.add_source(index, op, name, &platform);
-                self.states[index].context = Some(context);
-                self.states[index].image = empty_image(&platform);
-            }
-        }
-        let state = &mut self.states[index];
-        state.platform = Some(resolved);
-        state.resolved = true;
-        // What replaces a stage, or is only copied from, has no instructions of its own.
-        state.dispatched = state.unregistered || state.replaced.is_some();
-        Ok(None)
-    }
-
-    fn add_source(&mut self, index: usize, op: Op, name: String, platform: &Platform) -> StepIndex {
-        let location = self.place(self.states[index].span);
-        self.graph.add(NewStep {
-            op,
-            inputs: Vec::new(),
-            platform: platform.clone(),
-            no_cache: false,
-            origin: Origin {
-                name,
-                image: self.request.image.to_owned(),
-                stage: String::new(),
-                position: (0, 0),
-                location,
-            },
-        })
-    }
-
-    /// Puts the triggers of a stage's base before its own instructions; whether there are any
-    /// that read another state.
-    fn fire_triggers(&mut self, index: usize) -> Result<bool, LowerFailure> {
-        if std::mem::replace(&mut self.states[index].triggers_fired, true) {
-            return Ok(false);
-        }
-        if self.states[index].unregistered || self.states[index].replaced.is_some() {
-            return Ok(false);
-        }
-        let mut triggers = std::mem::take(&mut self.states[index].image.config.on_build);
-        if let Under::Stage(base) = self.states[index].under {
-            triggers.extend(self.states[base].commands.iter().filter_map(|command| {
-                match &command.instruction.kind {
-                    InstructionKind::OnBuild(trigger) => Some(trigger.expression.clone()),
-                    _ => None,
-                }
-            }));
-        }
-        let span = self.states[index].span;
-        let mut commands = Vec::with_capacity(triggers.len());
-        for trigger in &triggers {
-            let mut instruction = parse_onbuild_trigger(trigger).map_err(|mut diagnostic| {
-                diagnostic.location = self.place(span);
-                LowerFailure::Wrong(Box::new(diagnostic))
-            })?;
-            instruction.span = span;
-            commands.push(self.command(instruction, true)?);
-        }
-        let reads = commands.iter().any(|command| command.sources.iter().any(Option::is_some));
-        let layers = commands.iter().filter(|c| makes_layer(&c.instruction.kind)).count();
-        let state = &mut self.states[index];
-        state.total += u32::try_from(layers).unwrap_or(0);
-        state.commands.splice(0..0, commands);
-        Ok(reads)
     }
 
     /// Runs through the instructions of all that `target` reaches.
@@ -617,7 +455,7 @@ impl State {
     }
 }
 
-fn makes_layer(kind: &InstructionKind) -> bool {
+pub(super) fn makes_layer(kind: &InstructionKind) -> bool {
     matches!(
         kind,
         InstructionKind::Run(_)
@@ -628,7 +466,7 @@ fn makes_layer(kind: &InstructionKind) -> bool {
 }
 
 /// The configuration of `scratch`.
-fn empty_image(platform: &Platform) -> ImageConfig {
+pub(super) fn empty_image(platform: &Platform) -> ImageConfig {
     ImageConfig {
         architecture: platform.architecture.clone(),
         os: platform.os.clone(),
@@ -643,7 +481,7 @@ fn empty_image(platform: &Platform) -> ImageConfig {
     }
 }
 
-fn config_platform(config: &ImageConfig) -> Option<Platform> {
+pub(super) fn config_platform(config: &ImageConfig) -> Option<Platform> {
     if config.os.is_empty() || config.architecture.is_empty() {
         return None;
     }
