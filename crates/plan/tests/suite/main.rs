@@ -2,11 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails is to stop")]
 #![expect(clippy::too_many_lines, clippy::type_complexity, reason = "tables are long and plain")]
 
+mod build;
 mod corpus;
+mod fleet;
 mod globs;
 mod heredocs;
 mod ignore;
 mod instructions;
+mod lower;
 mod mounts;
+mod processes;
 mod properties;
 mod words;
