@@ -243,7 +243,7 @@ fn literal_sources(dockerfile: &Dockerfile) -> BTreeSet<String> {
             }
             InstructionKind::Add(add) => sources.extend(add.transfer.sources.iter().cloned()),
             InstructionKind::Run(run) => {
-                sources.extend(run.mounts.iter().filter_map(|csv| bind_source(csv)))
+                sources.extend(run.mounts.iter().filter_map(|csv| bind_source(csv)));
             }
             _ => {}
         }
