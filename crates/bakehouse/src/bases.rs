@@ -158,8 +158,8 @@ impl Lookup<'_> {
         tag: Option<&str>,
         platform: &Platform,
     ) -> Result<Base, Failure> {
-        let failed = |error: &dyn std::error::Error| {
-            Failure::doing(Kind::Input, format_args!("use the context `{name}`"), error)
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            Failure::doing(kind_of(error), format_args!("use the context `{name}`"), error)
         };
         let layout = Layout::open(path).map_err(|error| failed(&error))?;
         let images = layout.images();
@@ -196,8 +196,12 @@ impl Lookup<'_> {
     }
 
     fn rootfs(&self, name: &str, path: &Path, platform: &Platform) -> Result<Base, Failure> {
-        let failed = |error: &dyn std::error::Error| {
-            Failure::doing(Kind::Input, format_args!("use the root file system of `{name}`"), error)
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            Failure::doing(
+                kind_of(error),
+                format_args!("use the root file system of `{name}`"),
+                error,
+            )
         };
         let known = self.known_rootfs(path);
         let digest = match known {
@@ -258,6 +262,23 @@ impl Lookup<'_> {
         let manifest = assemble::manifest(config, &layers, assemble::MediaTypes::Oci);
         Ok(self.store.put_blob(&assemble::document(&manifest))?)
     }
+}
+
+/// What is wrong with a file is its author's to repair, a full disk is not.
+fn kind_of(error: &(dyn std::error::Error + 'static)) -> Kind {
+    use std::io::ErrorKind;
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let machine =
+            [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::ReadOnlyFilesystem];
+        let io = error.downcast_ref::<std::io::Error>();
+        let full = matches!(error.downcast_ref(), Some(bakehouse_store::StoreError::Full { .. }));
+        if full || io.is_some_and(|io| machine.contains(&io.kind())) {
+            return Kind::Environment;
+        }
+        cause = error.source();
+    }
+    Kind::Input
 }
 
 fn rootfs_name(path: &Path) -> Option<String> {

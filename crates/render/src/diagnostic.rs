@@ -3,7 +3,7 @@
 use bakehouse_model::Diagnostic;
 
 use crate::style::{Line, Style, Tone, render_all};
-use crate::words;
+use crate::{text, words};
 
 /// The most lines of the source that are shown.
 const LINES: usize = 5;
@@ -35,9 +35,9 @@ pub fn diagnostic(diagnostic: &Diagnostic, source: Option<&str>, style: Style) -
         if !shown.is_empty() {
             lines.push(Line::new().add(Tone::Info, &margin("")));
         }
-        for (number, text) in &shown {
+        for (number, line) in &shown {
             let bar = margin(&number.to_string());
-            lines.push(Line::new().add(Tone::Info, &bar).text(text));
+            lines.push(Line::new().add(Tone::Info, &bar).text(&text::quoted(line)));
         }
         if !shown.is_empty() {
             lines.push(Line::new().add(Tone::Info, &margin("")));

@@ -32,7 +32,7 @@ pub fn excerpt(file: &str, text: &str, line: u32, end_line: u32) -> String {
             continue;
         }
         let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
-        let line = format!("    {mark} {number:>digits$} | {}", text::clean(lines[number - 1]));
+        let line = format!("    {mark} {number:>digits$} | {}", text::quoted(lines[number - 1]));
         out.push_str(line.trim_end());
         out.push('\n');
     }

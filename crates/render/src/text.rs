@@ -47,6 +47,17 @@ pub fn clean(text: &str) -> String {
     out
 }
 
+/// The longest line of a file that is quoted.
+const QUOTED: usize = 200;
+
+/// A line of a file, cleaned, as much of it as anybody reads.
+pub(crate) fn quoted(line: &str) -> String {
+    match line.char_indices().nth(QUOTED) {
+        None => clean(line),
+        Some((cut, _)) => format!("{}...", clean(&line[..cut])),
+    }
+}
+
 /// What a terminal would show of a line that a process wrote: a progress bar that
 /// returns to the start of its line leaves only its last state.
 pub(crate) fn last_state(line: &str) -> &str {

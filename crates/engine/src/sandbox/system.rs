@@ -67,6 +67,7 @@ pub(super) struct Wishes {
 pub(super) struct Supplies {
     wishes: Wishes,
     nodes: Vec<(&'static str, OwnedFd)>,
+    proc: OwnedFd,
     sys: OwnedFd,
     host_devices: Vec<Device>,
 }
@@ -76,6 +77,8 @@ impl Supplies {
         let nodes = DEVICES
             .map(|(name, major, minor)| stash.node(name, (major, minor)).map(|node| (name, node)));
         let nodes = nodes.into_iter().collect::<Result<_, _>>()?;
+        // In a user namespace the kernel makes these only while the machine's own are in sight.
+        let proc = filesystem("proc", &[], INERT)?;
         let attributes = if wishes.insecure { INERT } else { FROZEN };
         let sys = filesystem("sysfs", &[], attributes).or_else(|_| {
             // Who shares the network of a more privileged name space gets no new one.
@@ -83,13 +86,12 @@ impl Supplies {
             restrict(copy.as_fd(), FROZEN, "/sys").map(|()| copy)
         })?;
         let host_devices = if wishes.insecure { devices::of_host() } else { Vec::new() };
-        Ok(Self { wishes, nodes, sys, host_devices })
+        Ok(Self { wishes, nodes, proc, sys, host_devices })
     }
 
     /// Mounts everything below the root, which is this process's root too.
     pub(super) fn mount_all(self, root: &Root) -> Result<(), Failure> {
-        let proc = filesystem("proc", &[], INERT)?;
-        attach(proc, directory(root, "/proc")?, "/proc")?;
+        attach(&self.proc, directory(root, "/proc")?, "/proc")?;
         self.mount_dev(root)?;
         attach(&self.sys, directory(root, "/sys")?, "/sys")?;
         if self.wishes.cgroup2

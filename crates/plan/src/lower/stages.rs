@@ -181,6 +181,8 @@ impl<'a> Lowering<'a> {
         let steps = stage.instructions.iter().filter(|i| makes_layer(&i.kind)).count();
         state.total =
             u32::try_from(steps).unwrap_or(u32::MAX) + u32::from(state.under == Under::External);
+        // The base itself is the first step of a stage.
+        state.at = u32::from(state.under == Under::External);
         self.states.push(state);
         if let Some(name) = &stage.name {
             self.names.insert(name.clone(), index);
@@ -306,10 +308,13 @@ impl<'a> Lowering<'a> {
         for index in 0..self.states.len() {
             if self.needs(index).iter().any(|need| self.reachable(*need).contains(&index)) {
                 let state = &self.states[index];
+                let stage = self.request.dockerfile.stages.get(index);
+                let name = stage.and_then(|stage| stage.written_name.as_ref());
+                let name = name.unwrap_or(&state.name);
                 return Err(wrong_with_help(
                     self.place(state.span),
                     "stage-cycle",
-                    format!("circular dependency detected on stage: `{}`", state.name),
+                    format!("circular dependency detected on stage: `{name}`"),
                     "a stage may copy only from stages above it",
                 ));
             }
