@@ -2,4 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up should stop")]
 
 mod architecture;
+mod fleet;
+mod mistakes;
+mod outputs;
+mod place;
+mod secrets;
 mod size;
+mod steps;
