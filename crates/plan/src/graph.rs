@@ -162,3 +162,90 @@ impl Graph {
         StepId(Digest::of(text))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bakehouse_model::op::{ContextSource, File, Source};
+
+    use super::*;
+
+    fn new(name: &str, inputs: Vec<StepIndex>) -> NewStep {
+        let op = if inputs.is_empty() {
+            let root = "/".to_owned();
+            let name = name.to_owned();
+            Op::Source(Source::Context(ContextSource { name, root, ignore: Vec::new() }))
+        } else {
+            Op::File(File { base: Some(0), actions: Vec::new() })
+        };
+        let origin = Origin {
+            name: name.to_owned(),
+            image: "app".to_owned(),
+            stage: "build".to_owned(),
+            position: (2, 5),
+            location: None,
+        };
+        NewStep { op, inputs, platform: Platform::linux("amd64"), no_cache: false, origin }
+    }
+
+    #[test]
+    fn what_does_the_same_on_the_same_is_one_step() {
+        let mut graph = Graph::default();
+        let a = graph.add(new("a", Vec::new()));
+        let b = graph.add(new("b", Vec::new()));
+        let on_a = graph.add(new("first", vec![a]));
+        // Whoever asks, and whatever it is called.
+        assert_eq!(graph.add(new("second", vec![a])), on_a);
+        assert_eq!(graph.step(on_a).origin.name, "first");
+        let others = [
+            new("on another", vec![b]),
+            new("on both", vec![a, b]),
+            new("the other way round", vec![b, a]),
+            NewStep { platform: Platform::linux("arm64"), ..new("elsewhere", vec![a]) },
+        ];
+        for other in others {
+            let count = graph.steps().len();
+            assert_eq!(graph.add(other).0, count);
+        }
+        assert_eq!(graph.find(&graph.step(on_a).id), Some(on_a));
+    }
+
+    #[test]
+    fn one_who_distrusts_the_cache_is_enough() {
+        let mut graph = Graph::default();
+        let a = graph.add(new("a", Vec::new()));
+        graph.add(NewStep { no_cache: true, ..new("a", Vec::new()) });
+        assert!(graph.step(a).no_cache);
+        graph.add(new("a", Vec::new()));
+        assert!(graph.step(a).no_cache);
+    }
+
+    #[test]
+    fn a_claim_reaches_all_that_is_needed_and_nothing_else() {
+        let mut graph = Graph::default();
+        let a = graph.add(new("a", Vec::new()));
+        let b = graph.add(new("b", Vec::new()));
+        let top = graph.add(new("top", vec![a]));
+        graph.claim("one", top);
+        graph.claim("two", a);
+        let images = |at: StepIndex| graph.step(at).images.iter().cloned().collect::<Vec<_>>();
+        assert_eq!(images(a), ["one", "two"]);
+        assert_eq!(images(top), ["one"]);
+        assert!(images(b).is_empty());
+    }
+
+    #[test]
+    fn places_are_named_by_number_within_a_stage_and_by_text_outside() {
+        let origin = new("RUN x", Vec::new()).origin;
+        assert_eq!(
+            (origin.slot(), origin.stage_position()),
+            ("app/build/2".into(), "build 2/5".into())
+        );
+        let outside = Origin { position: (0, 0), stage: String::new(), ..origin.clone() };
+        assert_eq!(
+            (outside.slot(), outside.stage_position()),
+            ("app//RUN x".into(), String::new())
+        );
+        let nameless = Origin { stage: String::new(), ..origin };
+        assert_eq!(nameless.stage_position(), "2/5");
+    }
+}

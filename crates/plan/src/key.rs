@@ -63,19 +63,19 @@ pub fn dependencies(step: &Step) -> Vec<Dependency> {
         Op::Exec(exec) => {
             for mount in &exec.mounts {
                 let Some(dep) = mount.input.and_then(|input| deps.get_mut(input)) else { continue };
-                match mount.kind {
-                    MountKind::Bind => dep.selections.push(Selection::plain(&mount.selector)),
-                    _ => dep.by_content = false,
+                if mount.kind == MountKind::Root {
+                    dep.by_content = false;
+                } else {
+                    dep.selections.push(Selection::plain(&mount.selector));
                 }
             }
         }
         Op::File(file) => file_dependencies(file, &mut deps),
     }
     for dep in &mut deps {
-        if !dep.by_content || dep.selections.is_empty() {
-            dep.selections.clear();
-            dep.by_content = false;
-        }
+        // Where nothing is selected, all of it is read. What is written to keeps its selections:
+        // ops name only the last word of what they read.
+        dep.by_content &= !dep.selections.is_empty();
     }
     deps
 }
@@ -180,9 +180,8 @@ fn source_text(source: &Source) -> String {
 
 /// The selector of an input: which paths of it the step reads.
 pub fn selector(dependency: &Dependency) -> Digest {
-    let mut paths: Vec<&str> = dependency.selections.iter().map(|s| s.path.as_str()).collect();
-    paths.sort_unstable();
-    paths.reverse();
+    // In the order of the op: of two sources of one name the last one wins.
+    let paths: Vec<&str> = dependency.selections.iter().map(|s| s.path.as_str()).collect();
     Digest::of(paths.join("\0"))
 }
 

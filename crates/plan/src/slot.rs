@@ -72,25 +72,22 @@ pub(crate) fn reason(before: &Slot, now: &Slot, needs: &[Need<'_>]) -> MissReaso
     }
     for (number, (then, today)) in before.inputs.iter().zip(&now.inputs).enumerate() {
         match (then, today) {
-            (SlotInput::Contents { files: a, .. }, SlotInput::Contents { files: b, .. }) => {
-                if let Some(reason) = first_change(a, b) {
-                    return reason;
-                }
-                if then != today {
-                    // So many paths that none is remembered.
-                    let (path, change) = (".".to_owned(), PathChange::Modified);
-                    return MissReason::InputChanged { path, change, others: 0 };
-                }
+            (a, b) if a == b => {}
+            (SlotInput::Contents { files: a, .. }, SlotInput::Contents { files: b, .. })
+                if a != b =>
+            {
+                return first_change(a, b);
             }
-            (a, b) if a != b => {
+            // Lists of files may be cut short: then only the input as a whole can be named.
+            _ => {
                 if let Some(need) = needs.get(number) {
                     return need_reason(need);
                 }
             }
-            _ => {}
         }
     }
-    MissReason::NeverBuilt
+    // It was built from the very same, and what came of it is not known any more.
+    MissReason::ResultSwept
 }
 
 fn op_reason(before: &Slot, now: &Slot) -> MissReason {
@@ -131,7 +128,8 @@ fn first_variable(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) ->
     names.filter(|name| a.get(*name) != b.get(*name)).min().cloned()
 }
 
-fn first_change(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> Option<MissReason> {
+/// The first path that differs, of two lists that do.
+fn first_change(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> MissReason {
     let mut changed: Vec<(&String, PathChange)> = Vec::new();
     for (path, digest) in b {
         match a.get(path) {
@@ -142,10 +140,151 @@ fn first_change(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> O
     }
     changed.extend(a.keys().filter(|p| !b.contains_key(*p)).map(|p| (p, PathChange::Removed)));
     changed.sort_by_key(|(path, change)| (*change == PathChange::Removed, (*path).clone()));
-    let (path, change) = changed.first()?;
-    Some(MissReason::InputChanged {
+    let (path, change) = changed.first().expect("lists that differ have a path that does");
+    MissReason::InputChanged {
         path: (*path).clone(),
         change: *change,
         others: u32::try_from(changed.len() - 1).unwrap_or(u32::MAX),
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bakehouse_model::oci::Platform;
+    use bakehouse_model::op::{ContextSource, ImageSource};
+
+    use super::*;
+
+    fn slot(text: &str, variables: &[(&str, &str)], inputs: Vec<SlotInput>) -> Slot {
+        let pairs = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Slot {
+            op: Digest::of(format!("{text} {variables:?}")),
+            text: text.to_owned(),
+            variables: pairs.collect(),
+            image: None,
+            inputs,
+        }
+    }
+
+    fn contents(files: &[(&str, &str)]) -> SlotInput {
+        let pairs = files.iter().map(|(path, digest)| ((*path).to_owned(), (*digest).to_owned()));
+        SlotInput::Contents { digest: Digest::of(format!("{files:?}")), files: pairs.collect() }
+    }
+
+    fn key(text: &str) -> SlotInput {
+        SlotInput::Key { key: Key(Digest::of(text)) }
+    }
+
+    fn source(manifest: &str) -> Op {
+        Op::Source(Source::Image(ImageSource {
+            reference: "base:1".parse().unwrap(),
+            manifest: Digest::of(manifest),
+            platform: Platform::linux("amd64"),
+            chain: None,
+        }))
+    }
+
+    fn context() -> Op {
+        let name = "context".to_owned();
+        Op::Source(Source::Context(ContextSource {
+            name,
+            root: "/".to_owned(),
+            ignore: Vec::new(),
+        }))
+    }
+
+    #[test]
+    fn the_instruction_counts_before_its_variables_before_its_files() {
+        let files = |digest: &str| vec![contents(&[("a", digest)])];
+        let before = slot("RUN a", &[("A", "1")], files("1"));
+        let step = StepId(Digest::of("context"));
+        let op = context();
+        let needs = [Need { step: &step, op: &op, before: None }];
+        let table = [
+            (
+                slot("RUN b", &[("A", "2")], files("2")),
+                MissReason::InstructionChanged {
+                    before: "RUN a".to_owned(),
+                    after: "RUN b".to_owned(),
+                },
+            ),
+            (
+                slot("RUN a", &[("A", "2")], files("2")),
+                MissReason::VariableChanged { name: "A".to_owned() },
+            ),
+            (
+                slot("RUN a", &[("A", "1"), ("B", "1")], files("1")),
+                MissReason::VariableChanged { name: "B".to_owned() },
+            ),
+            (slot("RUN a", &[("A", "1")], files("1")), MissReason::ResultSwept),
+            (
+                slot("RUN a", &[("A", "1")], vec![key("other")]),
+                MissReason::NeedChanged { step: step.clone() },
+            ),
+        ];
+        for (now, expected) in table {
+            assert_eq!(reason(&before, &now, &needs), expected);
+        }
+    }
+
+    #[test]
+    fn of_files_what_is_new_or_changed_is_named_first() {
+        let step = StepId(Digest::of("context"));
+        let op = context();
+        let needs = [Need { step: &step, op: &op, before: None }];
+        let before = slot("COPY", &[], vec![contents(&[("a", "1"), ("b", "1"), ("c", "1")])]);
+        let changed = |path: &str, change, others| MissReason::InputChanged {
+            path: path.to_owned(),
+            change,
+            others,
+        };
+        type Files<'a> = &'a [(&'a str, &'a str)];
+        let table: [(Files<'_>, MissReason); 4] = [
+            (&[("a", "1"), ("b", "2"), ("c", "2")], changed("b", PathChange::Modified, 1)),
+            (&[("a", "1"), ("b", "1")], changed("c", PathChange::Removed, 0)),
+            (&[("b", "1"), ("c", "1"), ("d", "1")], changed("d", PathChange::Added, 1)),
+            // A list that was cut short says only that something is different.
+            (&[], changed("a", PathChange::Removed, 2)),
+        ];
+        for (files, expected) in table {
+            let now = slot("COPY", &[], vec![contents(files)]);
+            assert_eq!(reason(&before, &now, &needs), expected, "{files:?}");
+        }
+        let cut =
+            |text: &str| SlotInput::Contents { digest: Digest::of(text), files: BTreeMap::new() };
+        let before = slot("COPY", &[], vec![cut("1")]);
+        let now = slot("COPY", &[], vec![cut("2")]);
+        assert_eq!(reason(&before, &now, &needs), MissReason::NeedChanged { step: step.clone() });
+    }
+
+    #[test]
+    fn a_tag_that_moved_is_told_as_such() {
+        let step = StepId(Digest::of("base"));
+        let (old, new) = (source("old"), source("new"));
+        let place = |op: &Op| Slot { image: image(op), ..slot("FROM base:1", &[], Vec::new()) };
+        let moved = MissReason::BaseMoved {
+            reference: "base:1".to_owned(),
+            before: Digest::of("old"),
+            after: Digest::of("new"),
+        };
+        // Of the source itself, and of what stands on it.
+        assert_eq!(reason(&place(&old), &place(&new), &[]), moved);
+        let known = place(&old);
+        let needs = [Need { step: &step, op: &new, before: Some(&known) }];
+        let above = |text: &str| slot("RUN a", &[], vec![key(text)]);
+        assert_eq!(reason(&above("1"), &above("2"), &needs), moved);
+        let needs = [Need { step: &step, op: &old, before: Some(&known) }];
+        let expected = MissReason::NeedChanged { step: step.clone() };
+        assert_eq!(reason(&above("1"), &above("2"), &needs), expected);
+    }
+
+    #[test]
+    fn a_slot_survives_being_written_down() {
+        let slot = Slot {
+            image: image(&source("x")),
+            ..slot("RUN", &[("A", "1")], vec![key("k"), contents(&[("a", "1")])])
+        };
+        let text = serde_json::to_string(&slot).unwrap();
+        assert_eq!(serde_json::from_str::<Slot>(&text).unwrap(), slot);
+    }
 }
