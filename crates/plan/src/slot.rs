@@ -64,11 +64,12 @@ pub(crate) fn image(op: &Op) -> Option<(String, Digest)> {
 
 /// What made the difference between `before` and `now`.
 pub(crate) fn reason(before: &Slot, now: &Slot, needs: &[Need<'_>]) -> MissReason {
-    if before.op != now.op {
-        return op_reason(before, now);
-    }
+    // An image's op is its contents, so a tag that moved comes first.
     if let Some(reason) = moved_base(before, now) {
         return reason;
+    }
+    if before.op != now.op {
+        return op_reason(before, now);
     }
     for (number, (then, today)) in before.inputs.iter().zip(&now.inputs).enumerate() {
         match (then, today) {
@@ -261,7 +262,11 @@ mod tests {
     fn a_tag_that_moved_is_told_as_such() {
         let step = StepId(Digest::of("base"));
         let (old, new) = (source("old"), source("new"));
-        let place = |op: &Op| Slot { image: image(op), ..slot("FROM base:1", &[], Vec::new()) };
+        let place = |op: &Op| {
+            let image = image(op);
+            let op = Digest::of(format!("{image:?}"));
+            Slot { image, op, ..slot("FROM base:1", &[], Vec::new()) }
+        };
         let moved = MissReason::BaseMoved {
             reference: "base:1".to_owned(),
             before: Digest::of("old"),

@@ -49,6 +49,13 @@ pub(crate) fn image(name: &str, config: RunConfig) -> Base {
     }))
 }
 
+/// Lets an image point elsewhere.
+pub(crate) fn move_to(base: &mut Base, to: &str) {
+    let Base::Image(found) = base else { panic!("an image") };
+    found.source.manifest = Digest::of(to);
+    found.source.chain = Some(ChainId(Digest::of(to)));
+}
+
 /// A folder.
 pub(crate) fn folder(name: &str) -> ContextSource {
     ContextSource { name: name.to_owned(), root: format!("/{name}"), ignore: Vec::new() }

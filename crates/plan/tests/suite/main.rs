@@ -4,6 +4,7 @@
 
 mod build;
 mod corpus;
+mod evaluate;
 mod fleet;
 mod globs;
 mod heredocs;
