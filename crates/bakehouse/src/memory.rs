@@ -150,11 +150,16 @@ fn selection(selection: &Selection) -> files::Selection {
 impl Memory for StoreMemory {
     fn records(&self, keys: &[Key]) -> Result<BTreeMap<Key, Remembered>, BackendError> {
         let found = self.store.records(keys).map_err(store_error)?;
-        let remembered = found.into_iter().map(|record| match record {
-            Some(record) => Remembered::Found(record),
-            None => Remembered::Nothing,
-        });
-        Ok(keys.iter().cloned().zip(remembered).collect())
+        let mut remembered = BTreeMap::new();
+        for (key, record) in keys.iter().zip(found) {
+            let answer = match record {
+                Some(record) => Remembered::Found(record),
+                None if self.store.has_record(key).map_err(store_error)? => Remembered::Swept,
+                None => Remembered::Nothing,
+            };
+            remembered.insert(key.clone(), answer);
+        }
+        Ok(remembered)
     }
 
     fn contents(

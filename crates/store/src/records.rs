@@ -30,6 +30,13 @@ impl Store {
         })
     }
 
+    /// Whether something is remembered under this key, even if its layers are gone.
+    pub fn has_record(&self, key: &Key) -> Result<bool, StoreError> {
+        self.index().read(|rows, _| {
+            rows.prepare_cached("SELECT 1 FROM records WHERE key = ?1")?.exists([key.0.as_str()])
+        })
+    }
+
     /// Remembers `record` under all of these keys.
     ///
     /// Its layers must be in the store: a record of others is not remembered, because it

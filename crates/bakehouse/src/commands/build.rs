@@ -54,7 +54,16 @@ pub fn run(args: &BuildArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     let done = build(&request, args, cx)?;
     let Some(done) = done else { return Ok(ExitCode::Ok) };
     report(&request, args, &done, cx)?;
+    settle(cx);
     Ok(done.exit)
+}
+
+/// Makes what was built survive a crash of the machine, after everybody has the answer. What
+/// cannot be made sure of now is built again after such a crash.
+fn settle(cx: &Context) {
+    if let Ok(store) = super::open_store(cx) {
+        drop(store.sync());
+    }
 }
 
 /// Builds what `request` wants; none if it was only to be shown.

@@ -17,8 +17,10 @@ use crate::backend::{BackendError, Built, Log};
 
 /// Log lines that may wait for the loop; more are dropped and counted.
 const LOG_BACKLOG: usize = 4096;
-/// Threads that look into contents, and as many that make images.
-const HELPERS: usize = 2;
+/// Threads that look into contents: what they do is work for a processor.
+const ASKERS: usize = 2;
+/// Threads that make images: most of the time they wait for a registry.
+const FINISHERS: usize = 6;
 
 /// What a thread tells the loop.
 pub(super) enum Message {
@@ -76,8 +78,8 @@ impl<'g> Lanes<'g> {
                 jobs
             })
             .collect();
-        let asks = helpers(scope, &messages, &backlog, doors);
-        let finishes = helpers(scope, &messages, &backlog, doors);
+        let asks = helpers(scope, (&messages, &backlog), ASKERS, doors);
+        let finishes = helpers(scope, (&messages, &backlog), FINISHERS, doors);
         let busy = vec![false; workers.len()];
         (Self { workers, busy, asks, finishes, backlog }, inbox)
     }
@@ -123,8 +125,8 @@ impl<'g> Lanes<'g> {
 
 fn helpers<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
-    messages: &Sender<Message>,
-    backlog: &Arc<AtomicUsize>,
+    (messages, backlog): (&Sender<Message>, &Arc<AtomicUsize>),
+    threads: usize,
     doors: Doors<'env>,
 ) -> Sender<Task>
 where
@@ -132,7 +134,7 @@ where
 {
     let (tasks, queue) = mpsc::channel::<Task>();
     let queue = Arc::new(Mutex::new(queue));
-    for _ in 0..HELPERS {
+    for _ in 0..threads {
         let queue = Arc::clone(&queue);
         let outbox = Outbox { messages: messages.clone(), backlog: Arc::clone(backlog) };
         scope.spawn(move || {
