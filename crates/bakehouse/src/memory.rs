@@ -111,7 +111,6 @@ impl StoreMemory {
         if named.len() > MAX_FILES {
             named.clear();
         }
-        digests.dedup();
         let digest = Digest::of(digests.join("\0"));
         Ok(Contents { digest, files: named })
     }

@@ -117,6 +117,9 @@ pub enum EventKind {
         image: String,
         /// The error and its causes, outermost first.
         causes: Vec<String>,
+        /// What to do about it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hints: Vec<String>,
     },
     /// A tag points at an image, in a registry or in a Docker Engine.
     TagMoved {

@@ -201,6 +201,11 @@ impl<'g> Evaluation<'g> {
         state.slow.iter().chain(&state.fast).cloned().collect()
     }
 
+    /// What the last run saw at each place.
+    pub fn slots(&self) -> &'g BTreeMap<String, Slot> {
+        self.slots
+    }
+
     /// What this run saw at the place of `step`, to compare the next one with.
     pub fn slot(&self, step: StepIndex) -> Option<Slot> {
         let state = &self.states[step.0];

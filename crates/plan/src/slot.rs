@@ -27,6 +27,18 @@ pub struct Slot {
     pub inputs: Vec<SlotInput>,
 }
 
+impl Slot {
+    /// Whether this is worth remembering in the place of `known`: it is different, and does not
+    /// merely name an input whose contents are known.
+    pub fn tells_more_than(&self, known: &Self) -> bool {
+        let mut pairs = self.inputs.iter().zip(&known.inputs);
+        let less = pairs.any(|(now, then)| {
+            matches!((now, then), (SlotInput::Key { .. }, SlotInput::Contents { .. }))
+        });
+        self != known && !less
+    }
+}
+
 /// What a run saw of an input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "kebab-case")]

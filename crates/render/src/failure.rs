@@ -17,11 +17,12 @@ pub fn report(
         .map(|step| render_all(&failed_step(progress, step, &source), style))
         .collect();
     for image in progress.images() {
-        if let ImageState::Failed { causes } = &image.state
+        if let ImageState::Failed { causes, hints } = &image.state
             && progress.failed_step(image).is_none()
         {
             let mut lines = vec![title(&format!("image `{}` failed", image.info.name))];
             lines.extend(causes.iter().map(|cause| item("cause", cause)));
+            lines.extend(hints.iter().map(|hint| item("hint", hint)));
             parts.push(render_all(&lines, style));
         }
     }

@@ -58,7 +58,7 @@ fn failed(step: &StepProgress) -> Vec<Line> {
 fn image_failed(name: &str, progress: &Progress) -> Vec<Line> {
     let Some(image) = progress.image(name) else { return Vec::new() };
     match &image.state {
-        ImageState::Failed { causes } if progress.failed_step(image).is_none() => {
+        ImageState::Failed { causes, .. } if progress.failed_step(image).is_none() => {
             let what = format!(": image `{name}` failed: {}", causes.join(": "));
             vec![Line::new().add(Tone::Bad, "error").text(&what)]
         }

@@ -171,6 +171,7 @@ impl Log {
         self.say(EventKind::ImageFailed {
             image: image.to_owned(),
             causes: causes.iter().map(|&text| text.to_owned()).collect(),
+            hints: Vec::new(),
         })
     }
 

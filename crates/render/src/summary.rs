@@ -284,7 +284,7 @@ fn json_image(progress: &Progress, image: &ImageProgress) -> Value {
             value["config"] = json!(config);
             value["bytes"] = json!(bytes);
         }
-        ImageState::Failed { causes } => value["causes"] = json!(causes),
+        ImageState::Failed { causes, .. } => value["causes"] = json!(causes),
         ImageState::Skipped { needs } => value["skipped_for"] = json!(needs),
         ImageState::Waiting | ImageState::Cancelled => {}
     }

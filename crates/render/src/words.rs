@@ -33,7 +33,7 @@ pub(crate) fn reason(progress: &Progress, image: &ImageProgress) -> String {
         ImageState::Done { cached: false, .. } => progress.why(image).unwrap_or_default(),
         ImageState::Done { .. } | ImageState::Waiting | ImageState::Cancelled => String::new(),
         ImageState::Skipped { needs } => format!("needs `{needs}`"),
-        ImageState::Failed { causes } => match progress.failed_step(image) {
+        ImageState::Failed { causes, .. } => match progress.failed_step(image) {
             Some(step) => format!("`{}`: {}", step.info.name, cause(step)),
             None => causes.join(": "),
         },

@@ -255,7 +255,7 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
                 self.finishing -= 1;
                 self.images[image].2 = ImageState::Done;
                 if let Err(error) = result {
-                    self.image_failed(image, error.causes());
+                    self.image_failed(image, error.causes(), error.hints().to_vec());
                     self.failed.get_or_insert(exit_code(&error));
                 }
             }
@@ -347,7 +347,7 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
                 Some(Decision::Failed) => {
                     let causes = vec!["a step that it needs failed".to_owned()];
                     self.images[image].2 = ImageState::Done;
-                    self.image_failed(image, causes);
+                    self.image_failed(image, causes, Vec::new());
                     continue;
                 }
                 Some(_) => continue,
@@ -359,10 +359,10 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
         }
     }
 
-    fn image_failed(&mut self, image: usize, causes: Vec<String>) {
+    fn image_failed(&mut self, image: usize, causes: Vec<String>, hints: Vec<String>) {
         let name = self.images[image].0.clone();
         self.failed_images.insert(name.clone());
-        (self.emit)(EventKind::ImageFailed { image: name, causes });
+        (self.emit)(EventKind::ImageFailed { image: name, causes, hints });
     }
 
     fn finish(mut self) -> Outcomes {

@@ -6,7 +6,7 @@
 //! 4. `execute`: steps run, images are finished and go where they are wanted.
 //! 5. `report`: the summary, from the events alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bakehouse_engine::sandbox::{self, Sandbox, SandboxConfig};
@@ -14,7 +14,6 @@ use bakehouse_model::oci::Reference;
 use bakehouse_model::{EventKind, ExitCode, ImageInfo, StepInfo};
 use bakehouse_plan::evaluate::Decision;
 use bakehouse_plan::fleet::LoweredFleet;
-use bakehouse_plan::graph::StepIndex;
 use bakehouse_plan::slot::Slot;
 use bakehouse_registry::Client;
 use bakehouse_render::{Progress, failure as failures, summary};
@@ -240,16 +239,21 @@ fn remember(store: &Store, memory: &StoreMemory, planned: &Planned<'_>, outcomes
     let costs: Vec<(String, u64)> =
         outcomes.costs.iter().map(|(step, ms)| (graph.step(*step).origin.slot(), *ms)).collect();
     drop(store.put_costs(&costs));
-    let built: BTreeSet<StepIndex> = graph
+    let known = planned.evaluation.slots();
+    let slots: Vec<(String, String)> = graph
         .indexes()
-        .filter(|step| matches!(planned.evaluation.decision(*step), Decision::Built(_)))
-        .collect();
-    let slots: Vec<(String, String)> = built
-        .into_iter()
+        .filter(|step| match planned.evaluation.decision(*step) {
+            Decision::Built(_) => true,
+            Decision::Hit(_) => planned.evaluation.is_wanted(*step),
+            _ => false,
+        })
         .filter_map(|step| {
+            let name = graph.step(step).origin.slot();
             let slot: Slot = planned.evaluation.slot(step)?;
-            let text = serde_json::to_string(&slot).ok()?;
-            Some((graph.step(step).origin.slot(), text))
+            // What was found in the cache may not have been looked into as what was built was.
+            let news = known.get(&name).is_none_or(|known| slot.tells_more_than(known));
+            let text = news.then(|| serde_json::to_string(&slot).ok())??;
+            Some((name, text))
         })
         .collect();
     drop(store.put_slots(&slots));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bakehouse_engine::snapshot::{ExportError, ExportOptions, export_layer};
+use bakehouse_engine::snapshot::{DiffError, ExportError, ExportOptions, export_layer};
 use bakehouse_model::{Compression, LayerId, Snapshot};
 use bakehouse_plan::assemble::Layer;
 use bakehouse_run::BackendError;
@@ -74,7 +74,22 @@ impl LayerExports {
         let clamp = self.options.clamp.filter(|_| !base);
         let options = ExportOptions { clamp, ..self.options };
         let (diff_id, blob) = export_layer(&self.store, id, below, self.compression, options)
-            .map_err(|error: ExportError| BackendError::environment("pack a layer", error))?;
+            .map_err(export_error)?;
         Ok(Layer { diff_id, blob, created_ms: meta.map_or(0, |meta| meta.created_ms) })
+    }
+}
+
+fn export_error(error: ExportError) -> BackendError {
+    match error {
+        ExportError::Diff { source: source @ DiffError::Reserved { .. }, .. } => {
+            BackendError::Input {
+                what: source.to_string(),
+                hints: vec![
+                    "files that begin with `.wh.` cannot be in an image; remove it in the same step"
+                        .to_owned(),
+                ],
+            }
+        }
+        error => BackendError::environment("pack a layer", error),
     }
 }

@@ -133,7 +133,7 @@ impl FromStr for Platform {
             [one] if is_os(one) => {
                 return Ok(Self { os: (*one).to_owned(), ..Self::host() }.normalised());
             }
-            [one] => ("linux", *one, None),
+            [one] if is_architecture(one) => ("linux", *one, None),
             [os, architecture] => (*os, *architecture, None),
             [os, architecture, variant] => (*os, *architecture, Some((*variant).to_owned())),
             _ => return Err(error()),
@@ -146,6 +146,15 @@ impl FromStr for Platform {
         }
         .normalised())
     }
+}
+
+fn is_architecture(text: &str) -> bool {
+    const KNOWN: &[&str] = &[
+        "386", "amd64", "amd64p32", "arm", "arm64", "armhf", "armel", "aarch64", "i386", "loong64",
+        "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64", "s390x", "sparc64",
+        "wasm", "x86_64", "x86-64",
+    ];
+    KNOWN.contains(&text.to_ascii_lowercase().as_str())
 }
 
 fn is_os(text: &str) -> bool {
@@ -183,7 +192,7 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), expected, "{text}");
         }
-        for text in ["", "a/b/c/d", "linux//", "linux/am d64"] {
+        for text in ["", "lala", "a/b/c/d", "linux//", "linux/am d64"] {
             text.parse::<Platform>().unwrap_err();
         }
     }

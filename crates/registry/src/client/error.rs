@@ -473,6 +473,9 @@ impl ClientError {
                 hints.extend(retry_after_s.map(|s| format!("try again in {s} s")));
                 hints
             }
+            Self::NotFound { .. } => {
+                vec!["check the name and the tag; a private image needs `docker login`".to_owned()]
+            }
             Self::TooLarge { .. } => {
                 vec!["a proxy before the registry may limit the size of requests".to_owned()]
             }

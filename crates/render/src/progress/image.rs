@@ -45,6 +45,8 @@ pub enum ImageState {
     Failed {
         /// The error and its causes, outermost first.
         causes: Vec<String>,
+        /// What to do about it.
+        hints: Vec<String>,
     },
     /// It could not be made, because an image it needs failed.
     Skipped {
@@ -127,12 +129,15 @@ impl Progress {
                 let done = ImageState::Done { manifest, config, bytes: *bytes, cached: *cached };
                 self.end_image(image, done, at_ms);
             }
-            EventKind::ImageFailed { image, causes } => {
+            EventKind::ImageFailed { image, causes, hints } => {
                 let Some(known) = self.image(image) else { return };
                 let state = self
                     .stopped(known)
                     .filter(|state| !matches!(state, ImageState::Failed { .. }))
-                    .unwrap_or_else(|| ImageState::Failed { causes: causes.clone() });
+                    .unwrap_or_else(|| ImageState::Failed {
+                        causes: causes.clone(),
+                        hints: hints.clone(),
+                    });
                 self.end_image(image, state, at_ms);
             }
             EventKind::TagMoved { image, reference, digest, unchanged } => {
@@ -182,8 +187,9 @@ impl Progress {
             if let Some(need) = self.needed_by(image).find(|need| need.chain.contains(&at)) {
                 return Some(ImageState::Skipped { needs: need.info.name.clone() });
             }
-            let StepState::Failed { causes, .. } = &failed.state else { return None };
-            return Some(ImageState::Failed { causes: causes.clone() });
+            let StepState::Failed { causes, hints, .. } = &failed.state else { return None };
+            let (causes, hints) = (causes.clone(), hints.clone());
+            return Some(ImageState::Failed { causes, hints });
         }
         let cancelled = |&at: &usize| self.steps[at].state == StepState::Cancelled;
         image.chain.iter().any(cancelled).then_some(ImageState::Cancelled)
@@ -326,8 +332,14 @@ mod tests {
         log.finish(ExitCode::WorkFailed);
         let progress = Progress::replay(log.events());
         let state = |name| progress.image(name).unwrap().state.clone();
-        assert_eq!(state("app"), ImageState::Failed { causes: vec!["step failed".to_owned()] });
-        assert_eq!(state("other"), ImageState::Failed { causes: vec!["exit code 1".to_owned()] });
+        assert_eq!(
+            state("app"),
+            ImageState::Failed { causes: vec!["step failed".to_owned()], hints: Vec::new() }
+        );
+        assert_eq!(
+            state("other"),
+            ImageState::Failed { causes: vec!["exit code 1".to_owned()], hints: Vec::new() }
+        );
         assert_eq!(state("top"), ImageState::Skipped { needs: "app".to_owned() });
         assert_eq!(state("base"), ImageState::Waiting);
         assert_eq!(progress.stopped_by(&Log::id("shared")), ["app", "other", "top"]);
