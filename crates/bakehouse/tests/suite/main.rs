@@ -2,10 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up should stop")]
 
 mod architecture;
+mod archives;
 mod fleet;
+mod interrupted;
 mod mistakes;
 mod outputs;
 mod place;
+mod registry;
 mod secrets;
 mod size;
 mod steps;

@@ -197,6 +197,31 @@ fn the_same_inputs_give_the_same_digests_in_any_store_and_with_any_number_of_wor
 }
 
 #[test]
+fn links_stay_links_and_no_file_is_younger_than_the_epoch() {
+    let Some(mut place) = Place::that_builds() else { return };
+    place.set("SOURCE_DATE_EPOCH", "1600000000");
+    place.write("a.txt", "a\n");
+    place.write(
+        "Dockerfile",
+        "FROM machine-base\nCOPY a.txt /\nWORKDIR /w\n\
+         RUN echo 1 >one && ln one two && ln -s one three && touch -d @1500000000 old\n",
+    );
+    let layout = place.path("layout");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    place.build(&["-o", &output]).ok();
+    let layers = layers(&layout);
+    let last = layers.last().unwrap();
+    assert_eq!(last.at("w/two").kind, tar::EntryType::Link);
+    assert_eq!(last.at("w/two").link.as_deref(), Some(Path::new("w/one")));
+    assert_eq!(last.at("w/three").kind, tar::EntryType::Symlink);
+    assert_eq!(last.at("w/old").mtime, 1_500_000_000);
+    for (path, entry) in layers.iter().flat_map(|layer| &layer.0) {
+        assert!(entry.mtime <= 1_600_000_000, "{path} is of {}", entry.mtime);
+    }
+    assert_eq!(config(&layout)["created"], "2020-09-13T12:26:40Z");
+}
+
+#[test]
 fn an_export_that_cannot_be_written_is_told_and_nothing_else_is_lost() {
     let Some(place) = Place::that_builds() else { return };
     write_repo(&place);
