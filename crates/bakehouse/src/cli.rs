@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Builds, caches and shows a whole fleet of container images, without a daemon
 #[derive(Debug, Parser)]
-#[command(name = "bakehouse", version, disable_help_subcommand = true)]
+#[command(name = "bakehouse", version)]
 pub struct Cli {
     /// What to do
     #[command(subcommand)]
@@ -52,7 +52,7 @@ pub struct Where {
     /// Let NAME stand for a folder, docker-image://REF, oci-layout://PATH[:TAG] or rootfs-tar://FILE
     #[arg(long, value_name = "NAME=WHAT")]
     pub build_context: Vec<String>,
-    /// Build for these platforms; several make one index (default: that of the base images)
+    /// Build for these platforms; several make one index (default: this machine's)
     #[arg(long, value_name = "OS/ARCH[,...]")]
     pub platform: Option<String>,
     /// Where images without a reference of their own go
@@ -135,7 +135,7 @@ pub struct BuildArgs {
     /// What to make
     #[command(flatten)]
     pub shape: Shape,
-    /// Name the image; with several images, only together with one image
+    /// Name the image, when only one is built
     #[arg(short = 't', long, value_name = "REF")]
     pub tag: Vec<String>,
     /// Give a secret: id=NAME[,src=FILE|,env=VARIABLE]
@@ -144,7 +144,7 @@ pub struct BuildArgs {
     /// Give an SSH agent: default or ID[=SOCKET]
     #[arg(long, value_name = "SPEC")]
     pub ssh: Vec<String>,
-    /// Write the result: type=oci|docker|tar|local|image,dest=PATH
+    /// Write the result: type=oci|docker|tar|local|image|registry[,dest=PATH]
     #[arg(short = 'o', long, value_name = "SPEC")]
     pub output: Vec<String>,
     /// Load the images into the Docker Engine

@@ -1,6 +1,6 @@
 //! Finds the Dockerfiles below a folder.
 //!
-//! `.gitignore` is respected, `.git` and hidden folders of tools are not looked into; a
+//! `.gitignore` is respected, `.git` and `node_modules` are not looked into; a
 //! folder that cannot be read is reported and left out. Links are not followed.
 
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bakehouse_model::oci::Platform;
 use bakehouse_model::op::{Op, Source};
 use bakehouse_model::{Diagnostic, Severity};
 use bakehouse_plan::evaluate::{Decision, Evaluation, Question};
@@ -57,11 +58,37 @@ pub fn lower(request: &Request, lookup: &Lookup<'_>) -> Result<LoweredFleet, Fai
             if diagnostics.iter().any(|d| d.severity == Severity::Error) {
                 return Err(refused(diagnostics));
             }
-            return Ok(lowered);
+            let warnings = diagnostics.into_iter().chain(foreign_bases(&known));
+            return Ok(LoweredFleet { diagnostics: warnings.collect(), ..lowered });
         }
         known.images.extend(lookup.all(&questions, &mut diagnostics));
     }
     Err(Failure::new(Kind::Input, "bases lead to ever more bases"))
+}
+
+/// Bases that are for another platform than the one that was asked for: a registry that has
+/// only one gives that one.
+fn foreign_bases(known: &Known) -> Vec<Diagnostic> {
+    let foreign = known.images.iter().filter_map(|((name, platform), base)| {
+        let Base::Image(base) = base else { return None };
+        let own = Platform {
+            os: base.config.os.clone(),
+            architecture: base.config.architecture.clone(),
+            variant: Some(base.config.variant.clone()).filter(|v| !v.is_empty()),
+            os_version: None,
+        };
+        if own.os.is_empty() || own.distance(platform).is_some() {
+            return None;
+        }
+        Some(Diagnostic {
+            location: None,
+            severity: Severity::Warning,
+            code: "base-platform".to_owned(),
+            message: format!("the base `{name}` is for {own}, and {platform} was asked for"),
+            help: Some("choose a base that has the platform".to_owned()),
+        })
+    });
+    foreign.collect()
 }
 
 fn said(_: &LoweredFleet, known: &Known, diagnostic: &Diagnostic) -> bool {

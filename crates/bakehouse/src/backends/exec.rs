@@ -6,7 +6,9 @@ use std::path::Path;
 use bakehouse_engine::Root;
 use bakehouse_engine::files::{self, Options, Tree};
 use bakehouse_engine::root::kind_of;
-use bakehouse_engine::sandbox::{Exit, MountSource, ResolvedMount, SandboxError, Spec, Step};
+use bakehouse_engine::sandbox::{
+    Exit, MountSource, ProgramError, ResolvedMount, SandboxError, Spec, Step,
+};
 use bakehouse_engine::snapshot::{MountOptions, Overlay};
 use bakehouse_model::op::{self, Exec, FileAction, Mount, MountKind, Output, Sharing};
 use bakehouse_model::{Snapshot, Stream};
@@ -334,9 +336,18 @@ fn root_fd(root: &Root) -> Result<OwnedFd, BackendError> {
 fn sandbox_error(error: SandboxError) -> BackendError {
     match error {
         SandboxError::Cancelled => BackendError::Cancelled,
+        SandboxError::Program { why: ProgramError::Format, .. } => BackendError::Command {
+            what: error.to_string(),
+            code: 126,
+            hints: vec![
+                "the program is for another kind of machine, or a script without `#!`; install \
+                 QEMU's binfmt handlers to run foreign programs"
+                    .to_owned(),
+            ],
+        },
         SandboxError::Program { .. } => BackendError::Command {
             what: error.to_string(),
-            code: 127,
+            code: error.exit_code().unwrap_or(127),
             hints: vec!["the program must be in the image, with what it needs to start".to_owned()],
         },
         SandboxError::User(_) => BackendError::Input {

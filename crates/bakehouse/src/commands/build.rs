@@ -103,7 +103,7 @@ pub fn build(
     let broadcast = Broadcast::start(watchers(args.progress, cx.is_terminal, cx.style()));
     let tell = broadcast.teller();
     tell(started(request, &planned, &lowered, &references));
-    for diagnostic in &request.fleet.diagnostics {
+    for diagnostic in request.fleet.diagnostics.iter().chain(&lowered.diagnostics) {
         tell(EventKind::Noticed { diagnostic: diagnostic.clone() });
     }
     let outcomes = execute(&mut planned, (&backend, &memory, &finisher), request, &tell, cx);
