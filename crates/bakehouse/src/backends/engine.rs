@@ -95,14 +95,19 @@ impl EngineBackend {
                 Ok(self.memory.tree(output)?)
             };
             let stats = files::run(file, &root, &input, options).map_err(files_error)?;
-            match stats.changed.first() {
-                None => Ok(()),
-                Some(path) => Err(BackendError::Input {
-                    what: format!("`{path}` changed while it was copied"),
-                    hints: vec!["build again when nothing writes to the context".to_owned()],
-                }),
-            }
+            refuse_changes(&stats)
         })
+    }
+}
+
+/// A result of files that are not those that were looked at must not be remembered.
+pub(super) fn refuse_changes(stats: &files::Stats) -> Result<(), BackendError> {
+    match stats.changed.first() {
+        None => Ok(()),
+        Some(path) => Err(BackendError::Input {
+            what: format!("`{path}` changed while it was copied"),
+            hints: vec!["build again when nothing writes to the context".to_owned()],
+        }),
     }
 }
 

@@ -175,9 +175,9 @@ impl EngineBackend {
         let file = op::File { base: None, actions: vec![FileAction::Copy(copy)] };
         let input = |_: usize| -> Result<Tree, files::InputError> { Ok(tree.clone()) };
         let options = Options { patterns: &DockerPatterns, source_date_epoch: None };
-        files::run(&file, &root, &input, options)
+        let stats = files::run(&file, &root, &input, options)
             .map_err(|error| BackendError::Input { what: error.to_string(), hints: Vec::new() })?;
-        Ok(())
+        super::engine::refuse_changes(&stats)
     }
 
     fn bind(
