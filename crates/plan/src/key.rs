@@ -205,3 +205,311 @@ pub fn variables(op: &Op) -> BTreeMap<String, String> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use bakehouse_model::oci::Platform;
+    use bakehouse_model::op::{
+        ContextSource, Copy, Exec, GitSource, HttpSource, MakeDir, Mode, Mount, Network, Security,
+        Sharing,
+    };
+
+    use super::*;
+    use crate::graph::{Graph, NewStep, Origin, StepIndex};
+
+    fn mount(input: Option<usize>, selector: &str, dest: &str, kind: MountKind) -> Mount {
+        let readonly = kind == MountKind::Bind;
+        let (selector, dest) = (selector.to_owned(), dest.to_owned());
+        Mount { input, selector, dest, readonly, kind }
+    }
+
+    fn cache(id: &str, sharing: Sharing) -> MountKind {
+        MountKind::Cache { id: id.to_owned(), sharing, uid: 0, gid: 0, mode: 0o755 }
+    }
+
+    fn secret(id: &str) -> MountKind {
+        MountKind::Secret { id: id.to_owned(), uid: 0, gid: 0, mode: 0o400, optional: true }
+    }
+
+    fn exec(mounts: Vec<Mount>) -> Exec {
+        let root = mount(Some(0), "", "/", MountKind::Root);
+        Exec {
+            args: ["/bin/sh", "-c", "a && b <c>"].map(str::to_owned).to_vec(),
+            env: vec!["PATH=/bin".to_owned()],
+            cwd: "/".to_owned(),
+            user: String::new(),
+            hostname: String::new(),
+            network: Network::Default,
+            security: Security::Sandbox,
+            extra_hosts: Vec::new(),
+            ulimits: Vec::new(),
+            shm_size: None,
+            proxy_env: Vec::new(),
+            secret_env: Vec::new(),
+            mounts: std::iter::once(root).chain(mounts).collect(),
+        }
+    }
+
+    fn copy(input: usize, src: &str) -> Copy {
+        Copy {
+            input,
+            src: src.to_owned(),
+            dest: "/d".to_owned(),
+            owner: None,
+            mode: None,
+            follow_symlink: true,
+            dir_copy_contents: true,
+            attempt_unpack: false,
+            create_dest_path: true,
+            allow_wildcard: true,
+            allow_empty_wildcard: true,
+            include_patterns: Vec::new(),
+            exclude_patterns: Vec::new(),
+            always_replace_existing: false,
+            required_paths: Vec::new(),
+            timestamp: None,
+        }
+    }
+
+    fn files(base: Option<usize>, actions: Vec<FileAction>) -> Op {
+        Op::File(File { base, actions })
+    }
+
+    /// A step with that many inputs, all of them folders.
+    fn step(op: Op, inputs: usize) -> Step {
+        let mut graph = Graph::default();
+        let mut add = |name: String, op: Op, inputs: Vec<StepIndex>| {
+            let origin = Origin {
+                name,
+                image: String::new(),
+                stage: String::new(),
+                position: (0, 0),
+                location: None,
+            };
+            let platform = Platform::linux("amd64");
+            graph.add(NewStep { op, inputs, platform, no_cache: false, origin })
+        };
+        let folder = |name: &str| {
+            let (name, root) = (name.to_owned(), "/".to_owned());
+            Op::Source(Source::Context(ContextSource { name, root, ignore: Vec::new() }))
+        };
+        let below = (0..inputs).map(|n| add(n.to_string(), folder(&n.to_string()), Vec::new()));
+        let below: Vec<StepIndex> = below.collect();
+        let index = add("step".to_owned(), op, below);
+        graph.step(index).clone()
+    }
+
+    #[test]
+    fn the_text_of_a_process_is_what_buildkit_hashes() {
+        let plain = r#"{"Type":"buildkit.exec.v0","Exec":{"meta":{"args":["/bin/sh","-c","a \u0026\u0026 b \u003cc\u003e"],"env":["PATH=/bin"],"cwd":"/","removeMountStubsRecursive":true}},"OS":"linux","Arch":"amd64"}"#;
+        let of = |exec: Exec| {
+            let step = step(Op::Exec(exec.clone()), 2);
+            json::exec(&exec, &step)
+        };
+        assert_eq!(of(exec(Vec::new())), plain);
+        // Hosts' addresses and proxies are in no key.
+        let mut quiet = exec(Vec::new());
+        quiet.proxy_env = vec!["HTTP_PROXY=p".to_owned()];
+        assert_eq!(of(quiet), plain);
+        let mut hosts = exec(Vec::new());
+        hosts.extra_hosts = vec![("h".to_owned(), "1.2.3.4".to_owned())];
+        assert!(of(hosts).contains(r#""extraHosts":[{"Host":"h"}]"#));
+        // Mounts, without what is selected and without names of caches that are not the default.
+        let table = [
+            (
+                mount(Some(1), "/s", "/m", MountKind::Bind),
+                r#"{"input":1,"dest":"/m","output":-1,"readonly":true}"#,
+            ),
+            (
+                mount(None, "/", "/m", cache("//m", Sharing::Shared)),
+                r#"{"input":-1,"dest":"/m","output":-1,"mountType":3,"cacheOpt":{"ID":"//m"}}"#,
+            ),
+            (
+                mount(None, "/", "/m", cache("/x", Sharing::Locked)),
+                r#"{"input":-1,"dest":"/m","output":-1,"mountType":3,"cacheOpt":{}}"#,
+            ),
+            (
+                mount(None, "", "/m", MountKind::Tmpfs { size: 9 }),
+                r#"{"input":-1,"dest":"/m","output":-1,"mountType":4,"TmpfsOpt":{"size":9}}"#,
+            ),
+            (
+                mount(None, "", "/m", secret("s")),
+                r#"{"input":-1,"dest":"/m","output":-1,"mountType":1,"secretOpt":{"ID":"s","mode":256,"optional":true}}"#,
+            ),
+        ];
+        for (mount, text) in table {
+            let whole = of(exec(vec![mount]));
+            let expected = format!(r#""mounts":[{{"dest":"/"}},{text}]"#);
+            assert!(whole.contains(&expected), "{whole}\n{expected}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_a_selection_and_what_is_written_to_counts_whole() {
+        type Read<'a> = (bool, &'a [&'a str]);
+        let table: [(Op, &[Read<'_>]); 6] = [
+            (Op::Exec(exec(Vec::new())), &[(false, &[])]),
+            (
+                Op::Exec(exec(vec![
+                    mount(Some(1), "/s", "/m", MountKind::Bind),
+                    mount(Some(1), "t", "/n", MountKind::Bind),
+                ])),
+                &[(false, &[]), (true, &["/s", "/t"])],
+            ),
+            (
+                Op::Exec(exec(vec![mount(Some(0), "/s", "/m", MountKind::Bind)])),
+                &[(false, &["/s"])],
+            ),
+            (
+                Op::Exec(exec(vec![mount(Some(1), "/s", "/m", cache("/x", Sharing::Shared))])),
+                &[(false, &[]), (true, &["/s"])],
+            ),
+            (
+                files(
+                    Some(0),
+                    vec![FileAction::Copy(copy(1, "/a/b")), FileAction::Copy(copy(1, "/c"))],
+                ),
+                &[(false, &[]), (true, &["/a/b", "/c"])],
+            ),
+            (files(Some(0), vec![FileAction::Copy(copy(0, "/a/b"))]), &[(false, &["/a/b"])]),
+        ];
+        for (op, expected) in table {
+            let deps = dependencies(&step(op.clone(), expected.len()));
+            let got: Vec<(bool, Vec<&str>)> = deps
+                .iter()
+                .map(|dep| {
+                    (dep.by_content, dep.selections.iter().map(|s| s.path.as_str()).collect())
+                })
+                .collect();
+            let expected: Vec<(bool, Vec<&str>)> =
+                expected.iter().map(|(by_content, paths)| (*by_content, paths.to_vec())).collect();
+            assert_eq!(got, expected, "{op:?}");
+        }
+    }
+
+    #[test]
+    fn owners_by_name_read_the_files_that_name_them() {
+        let name = |input| Some(Principal::Name { name: "app".to_owned(), input: Some(input) });
+        let owner = Some(Owner { user: name(0), group: name(1) });
+        let copied = Copy { owner, ..copy(1, "/a") };
+        let deps = dependencies(&step(files(Some(0), vec![FileAction::Copy(copied)]), 2));
+        let paths: Vec<&str> = deps[1].selections.iter().map(|s| s.path.as_str()).collect();
+        assert_eq!(paths, ["/a", "/etc/group"]);
+        assert!(!deps[0].by_content && deps[1].by_content);
+    }
+
+    #[test]
+    fn parts_and_their_order_are_the_key() {
+        let (op, digest) = (Digest::of("op"), Digest::of("x"));
+        let content = Part::Content(digest.clone());
+        let by_key = Part::Key(Key(digest.clone()), Digest::of(""));
+        let selected = Part::Key(Key(digest), Digest::of("/a"));
+        let all: Vec<Vec<Part>> = vec![
+            Vec::new(),
+            vec![content.clone()],
+            vec![by_key.clone()],
+            vec![selected],
+            vec![content.clone(), by_key.clone()],
+            vec![by_key, content.clone()],
+            vec![content.clone(), content],
+        ];
+        let keys: std::collections::BTreeSet<Key> =
+            all.iter().map(|parts| key(&op, parts)).collect();
+        assert_eq!(keys.len(), all.len());
+        assert_eq!(key(&op, &[]), Key(op));
+    }
+
+    #[test]
+    fn paths_are_told_from_wildcards() {
+        for path in ["*", "/a/*.rs", "a?", "[ab]", "\\\\*"] {
+            assert!(has_wildcards(path), "{path}");
+        }
+        for path in ["", "/a/b", "\\*", "a\\?b", "\\["] {
+            assert!(!has_wildcards(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_field_of_an_op_is_in_its_digest_or_meant_not_to_be() {
+        let digest = |op: &Op| op_digest(&step(op.clone(), 2));
+        let base = copy(1, "/a/b");
+        let of = |copy: Copy| digest(&files(Some(0), vec![FileAction::Copy(copy)]));
+        let one = of(base.clone());
+        // Only the last word of a source: the rest is in the selector.
+        assert_eq!(of(copy(1, "/c/b")), one);
+        let id = |id| Some(Principal::Id { id });
+        let mode = |text: &str| Some(Mode::Symbolic { text: text.to_owned() });
+        let others = [
+            copy(1, "/a/c"),
+            Copy { dest: "/e".to_owned(), ..base.clone() },
+            Copy { owner: Some(Owner { user: id(1), group: None }), ..base.clone() },
+            Copy { owner: Some(Owner { user: None, group: id(1) }), ..base.clone() },
+            Copy { mode: Some(Mode::Bits { bits: 0 }), ..base.clone() },
+            Copy { mode: Some(Mode::Bits { bits: 0o600 }), ..base.clone() },
+            Copy { mode: mode("u=r"), ..base.clone() },
+            Copy { mode: mode("u=w"), ..base.clone() },
+            Copy { follow_symlink: false, ..base.clone() },
+            Copy { dir_copy_contents: false, ..base.clone() },
+            Copy { attempt_unpack: true, ..base.clone() },
+            Copy { include_patterns: vec!["x".to_owned()], ..base.clone() },
+            Copy { exclude_patterns: vec!["x".to_owned()], ..base.clone() },
+            Copy { required_paths: vec!["x".to_owned()], ..base.clone() },
+            Copy { timestamp: Some(0), ..base.clone() },
+            Copy { input: 0, ..base.clone() },
+        ];
+        let mut seen = std::collections::BTreeSet::from([one]);
+        for other in others {
+            assert!(seen.insert(of(other.clone())), "{other:?}");
+        }
+        let make = |path: &str, mode| {
+            let path = path.to_owned();
+            FileAction::MakeDir(MakeDir {
+                path,
+                mode,
+                make_parents: true,
+                owner: None,
+                timestamp: None,
+            })
+        };
+        for actions in [vec![make("/a", 0o755)], vec![make("/b", 0o755)], vec![make("/a", 0o700)]] {
+            assert!(seen.insert(digest(&files(Some(0), actions.clone()))), "{actions:?}");
+        }
+        assert!(seen.insert(digest(&files(None, vec![make("/a", 0o755)]))));
+    }
+
+    #[test]
+    fn sources_are_known_by_what_they_give() {
+        let http = |url: &str, name: &str| {
+            let (url, file_name) = (url.to_owned(), name.to_owned());
+            Op::Source(Source::Http(HttpSource { url, checksum: None, file_name }))
+        };
+        let git = |reference: Option<&str>, keep_git_dir| {
+            Op::Source(Source::Git(GitSource {
+                remote: "https://h/r.git".to_owned(),
+                reference: reference.map(str::to_owned),
+                subdir: None,
+                keep_git_dir,
+                checksum: None,
+            }))
+        };
+        let ops = [
+            http("https://h/a", "a"),
+            http("https://h/b", "a"),
+            http("https://h/a", "b"),
+            git(None, false),
+            git(Some("v1"), false),
+            git(None, true),
+        ];
+        let digests: std::collections::BTreeSet<Digest> =
+            ops.iter().map(|op| op_digest(&step(op.clone(), 0))).collect();
+        assert_eq!(digests.len(), ops.len());
+    }
+
+    #[test]
+    fn values_of_variables_are_kept_only_as_digests() {
+        let op = Op::Exec(Exec { env: vec!["TOKEN=secret".to_owned()], ..exec(Vec::new()) });
+        let seen = variables(&op);
+        assert_eq!(seen["TOKEN"].len(), 16);
+        assert!(!format!("{seen:?}").contains("secret"));
+    }
+}
