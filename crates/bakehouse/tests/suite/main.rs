@@ -8,6 +8,7 @@ mod interrupted;
 mod mistakes;
 mod outputs;
 mod place;
+mod reasons;
 mod registry;
 mod secrets;
 mod size;

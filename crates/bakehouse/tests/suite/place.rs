@@ -13,6 +13,9 @@ use std::sync::OnceLock;
 use bakehouse_model::{Event, EventKind, MissReason};
 use tempfile::TempDir;
 
+/// Nobody listens there.
+const NOWHERE: &str = "http://127.0.0.1:1";
+
 /// Folders and an environment that only one test knows.
 pub(crate) struct Place {
     dir: TempDir,
@@ -96,7 +99,9 @@ impl Place {
         command.args(args).current_dir(self.path("repo")).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.path("home")).env("BAKEHOUSE_HOME", self.store());
-        command.env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8").envs(&self.env);
+        command.env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8");
+        // No test reaches the network; what is on this machine is asked without a proxy.
+        command.env("HTTPS_PROXY", NOWHERE).env("HTTP_PROXY", NOWHERE).envs(&self.env);
         if let Some(id) = self.user {
             command.uid(id).gid(id);
         }
