@@ -3,6 +3,7 @@
 
 mod architecture;
 mod archives;
+mod changing;
 mod fleet;
 mod interrupted;
 mod mistakes;
