@@ -231,7 +231,9 @@ impl Lookup<'_> {
         let bytes = self.store.read_small("rootfs-v1", &rootfs_name(path)?).ok()??;
         let digest: Digest = String::from_utf8(bytes).ok()?.parse().ok()?;
         self.store.unpacked(&digest).ok()??;
-        Some(digest)
+        let manifest: Manifest = self.document(&digest, "manifest").ok()?;
+        let mut blobs = manifest.layers.iter().chain([&manifest.config]);
+        blobs.all(|blob| self.store.blob_size(&blob.digest).is_some()).then_some(digest)
     }
 
     /// Losing it costs only time.
