@@ -13,4 +13,5 @@ mod reasons;
 mod registry;
 mod secrets;
 mod size;
+mod sources;
 mod steps;

@@ -32,7 +32,7 @@ fn document(bytes: &[u8]) -> Value {
 }
 
 /// The manifest of the only image of a layout.
-fn manifest(layout: &Path) -> Value {
+pub(crate) fn manifest(layout: &Path) -> Value {
     assert_eq!(
         document(&fs::read(layout.join("oci-layout")).unwrap())["imageLayoutVersion"],
         "1.0.0"
@@ -51,7 +51,7 @@ pub(crate) fn config(layout: &Path) -> Value {
 }
 
 /// The layers of the only image of a layout, unpacked; they are what the configuration says.
-fn layers(layout: &Path) -> Vec<Tree> {
+pub(crate) fn layers(layout: &Path) -> Vec<Tree> {
     let manifest = manifest(layout);
     let diff_ids = config(layout)["rootfs"]["diff_ids"].clone();
     let unpack = |(at, layer): (usize, &Value)| {
