@@ -3,13 +3,13 @@
 audio_orchestrator() {
   local dir=$WORK/audio
   lay_audio "$dir"
+  prepare_python "$dir"
   cd "$dir"
   bake audio graph --format json >"$WORK/audio-graph.json"
   bake audio plan --format json "${AUDIO_CONTEXTS[@]}" >"$WORK/audio-plan.json"
   python3 "$TOP/.ci/checks/audio.py" "$SHARED/fleets/audio-orchestrator/EXPECTED.md" \
     "$WORK/audio-graph.json" "$WORK/audio-plan.json"
 
-  prepare_python "$dir"
   bake audio build "${AUDIO_CONTEXTS[@]}" --registry "$REGISTRY/ci-audio-$$" --push monitoring
   peers docker run --rm "$REGISTRY/ci-audio-$$/monitoring:latest" \
     python -c 'import fastapi, prometheus_client; print(fastapi.__version__)' | tee "$WORK/audio.txt"

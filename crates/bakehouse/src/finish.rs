@@ -11,8 +11,8 @@ mod layers;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use bakehouse_model::oci::{Descriptor, Manifest, Reference};
-use bakehouse_model::{Digest, EventKind, Key, Record, TransferKind};
+use bakehouse_model::oci::{Descriptor, Manifest, Platform, Reference};
+use bakehouse_model::{Digest, EventKind, Key, Record, Snapshot, TransferKind};
 use bakehouse_plan::assemble;
 use bakehouse_plan::lower::Lowered;
 use bakehouse_registry::Client;
@@ -52,8 +52,10 @@ pub struct Made {
     pub manifest: Descriptor,
     /// Digest of its configuration.
     pub config: Digest,
-    /// What its file system is.
-    pub snapshot: bakehouse_model::Snapshot,
+    /// Its file systems, one for each platform.
+    pub roots: Vec<(Platform, Snapshot)>,
+    /// `SOURCE_DATE_EPOCH`, where the build has one.
+    pub epoch: Option<i64>,
     /// Its references.
     pub references: Vec<Reference>,
     /// Whether it was asked for itself.
@@ -137,18 +139,13 @@ impl Finisher {
         Ok(self.as_made(plan, snapshot, &manifest, &bytes))
     }
 
-    fn as_made(
-        &self,
-        plan: &Plan,
-        snapshot: bakehouse_model::Snapshot,
-        manifest: &Manifest,
-        bytes: &[u8],
-    ) -> Made {
+    fn as_made(&self, plan: &Plan, snapshot: Snapshot, manifest: &Manifest, bytes: &[u8]) -> Made {
         let media_type = assemble::manifest_type(self.outputs.types);
         Made {
             manifest: Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64),
             config: manifest.config.digest.clone(),
-            snapshot,
+            roots: vec![(plan.lowered.platform.clone(), snapshot)],
+            epoch: plan.lowered.epoch,
             references: plan.references.clone(),
             named: plan.named,
         }
@@ -294,7 +291,10 @@ impl Finisher {
         let bytes = assemble::document(&assemble::index(manifests.collect(), types));
         let digest = self.store.put_blob(&bytes).map_err(store_error)?;
         let manifest = Descriptor::new(assemble::index_type(types), digest, bytes.len() as u64);
-        Ok(Some(Made { manifest, ..made }))
+        let roots =
+            all.iter().filter_map(|(name, _)| parts.get(*name)).flat_map(|p| p.roots.clone());
+        let roots = roots.collect();
+        Ok(Some(Made { manifest, roots, ..made }))
     }
 
     fn wants_blobs(&self) -> bool {

@@ -146,6 +146,13 @@ pub fn read(files: &[SourceFile], around: &Surroundings<'_>) -> Fleet {
             images.push(image(file, parsed.dockerfile, around));
         }
     }
+    fleet.diagnostics.extend(fleet.skipped.iter().map(|skipped| Diagnostic {
+        location: Some(Location { file: skipped.file.clone(), line: 1, end_line: 1 }),
+        severity: Severity::Note,
+        code: "skipped".to_owned(),
+        message: format!("this file is left out: {}", skipped.reason),
+        help: None,
+    }));
     names::make_unique(&mut images, around.repository, &mut fleet.diagnostics);
     connect(&mut images, around, &mut fleet.diagnostics);
     fleet.images = in_order(images, &mut fleet.diagnostics);
@@ -179,7 +186,7 @@ fn foreign_front_end(dockerfile: &Dockerfile) -> Option<String> {
     ];
     (!own.contains(&name)).then(|| {
         format!(
-            "its `# syntax={syntax}` is another front end, which only the BuildKit backend can run"
+            "its `# syntax={syntax}` is another front end, which only BuildKit can run: build it with Docker"
         )
     })
 }

@@ -359,6 +359,17 @@ fn sandbox_error(error: SandboxError) -> BackendError {
         SandboxError::MountTarget { .. } => {
             BackendError::Input { what: error.to_string(), hints: Vec::new() }
         }
+        SandboxError::Kernel { ref doing, .. } if doing.starts_with("switch to the") => {
+            BackendError::Environment {
+                doing: "run the step's process".to_owned(),
+                source: Box::new(error),
+                hints: vec![
+                    "this user namespace knows only one user: install `newuidmap` (package uidmap) \
+                     and give yourself ranges in /etc/subuid and /etc/subgid, or build as root"
+                        .to_owned(),
+                ],
+            }
+        }
         other => BackendError::environment("run the step's process", other),
     }
 }

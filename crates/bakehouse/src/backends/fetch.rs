@@ -105,7 +105,7 @@ impl EngineBackend {
         run(&["remote", "add", "origin", &git.remote])?;
         if run(&["fetch", "-q", "--depth", "1", "origin", reference]).is_err() {
             // A server may refuse to give a commit by its name; then all of it is fetched.
-            run(&["fetch", "-q", "--tags", "origin"])?;
+            run(&["fetch", "-q", "--tags", "origin"]).map_err(|error| unreachable(git, &error))?;
             let remote = format!("origin/{reference}");
             if run(&["checkout", "-q", &remote]).is_err() {
                 run(&["checkout", "-q", reference])?;
@@ -157,6 +157,15 @@ impl EngineBackend {
         }
         let last = said.lines().last().unwrap_or("git failed").to_owned();
         Err(BackendError::Input { what: last, hints: Vec::new() })
+    }
+}
+
+/// What cannot be fetched at all is the network's fault, or the remote's.
+fn unreachable(git: &GitSource, error: &BackendError) -> BackendError {
+    BackendError::Environment {
+        doing: format!("fetch `{}`", bakehouse_render::clean(&git.remote)),
+        source: error.to_string().into(),
+        hints: vec!["check the address, the network and git's credentials".to_owned()],
     }
 }
 

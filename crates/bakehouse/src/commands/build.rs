@@ -303,7 +303,10 @@ pub fn report(
     if args.format == Format::Json {
         return super::print_json(cx, &summary::json(&done.progress));
     }
-    let mut text = failures::report(&done.progress, |file| request.text(file), cx.style());
+    let mut text = String::new();
+    if args.progress != ProgressMode::Quiet {
+        text = failures::report(&done.progress, |file| request.text(file), cx.style());
+    }
     if args.progress != ProgressMode::Json && args.progress != ProgressMode::Quiet {
         text.push_str(&summary::text(&done.progress, cx.style(), cx.width()));
     }
@@ -328,7 +331,12 @@ fn write_files(
         })
     };
     if let Some(path) = &args.iidfile {
-        let ids: Vec<String> = named.values().map(|made| made.config.to_string()).collect();
+        // Of several platforms there is no one configuration; buildx then gives the index.
+        let id = |made: &Made| match made.roots.len() {
+            0 | 1 => made.config.to_string(),
+            _ => made.manifest.digest.to_string(),
+        };
+        let ids: Vec<String> = named.values().map(|made| id(made)).collect();
         write(path, ids.join("\n"))?;
     }
     if let Some(path) = &args.metadata_file {

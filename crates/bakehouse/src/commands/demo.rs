@@ -71,7 +71,11 @@ fn closing(path: &Path, kept: bool) -> String {
     if !kept {
         return format!("\n{next}");
     }
-    format!("\nThe fleet is in `{}`.\n{next}", path.join("fleet").display())
+    let path = path.display();
+    format!(
+        "\nTo build the demo's fleet yourself:\n  cd {path}/fleet && BAKEHOUSE_HOME={path}/home \\\n    \
+         bakehouse build --build-context {BASE}=rootfs-tar://{path}/machine-base.tar\n{next}"
+    )
 }
 
 /// The folder of the demo; one that nobody named is removed again.

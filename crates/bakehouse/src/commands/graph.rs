@@ -61,7 +61,7 @@ pub fn value(request: &Request) -> serde_json::Value {
                 "context": image.context,
                 "needs": image.needs,
                 "external": image.external,
-                "used-by": used_by,
+                "used_by": used_by,
                 "stages": image.dockerfile.stages.len(),
             })
         })

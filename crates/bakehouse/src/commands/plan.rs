@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bakehouse_model::op::{Op, Source};
 use bakehouse_model::{ExitCode, MissReason, StepId};
 use bakehouse_plan::evaluate::{Decision, Evaluation};
 use bakehouse_plan::fleet::LoweredFleet;
@@ -139,7 +140,9 @@ pub fn show(
         .iter()
         .map(|(name, root)| {
             let (fate, why) = words(&planned.fate(*root), graph);
-            let own = root.map(|root| graph.reach([root])).unwrap_or_default();
+            let mut own = root.map(|root| graph.reach([root])).unwrap_or_default();
+            // A context is read in place; it is nobody's work.
+            own.retain(|s| !matches!(graph.step(*s).op, Op::Source(Source::Context(_))));
             let run = own.iter().filter(|s| planned.schedule.tails.contains_key(s)).count();
             vec![name.clone(), fate.to_owned(), format!("{run}/{}", own.len()), why]
         })
@@ -197,7 +200,7 @@ pub fn value(planned: &Planned<'_>, graph: &Graph, request: &Request) -> Value {
                 "needs": step.inputs.iter().map(|i| &graph.step(*i).id).collect::<Vec<_>>(),
                 "plan": decision,
                 "reason": reason,
-                "cost-ms": planned.costs.get(&index),
+                "cost_ms": planned.costs.get(&index),
             })
         })
         .collect();
@@ -206,8 +209,8 @@ pub fn value(planned: &Planned<'_>, graph: &Graph, request: &Request) -> Value {
         "images": images,
         "steps": steps,
         "workers": request.jobs,
-        "makespan-ms": planned.schedule.makespan_ms,
-        "critical-path-ms": planned.schedule.critical_path_ms,
-        "lower-bound-ms": planned.schedule.lower_bound_ms,
+        "makespan_ms": planned.schedule.makespan_ms,
+        "critical_path_ms": planned.schedule.critical_path_ms,
+        "lower_bound_ms": planned.schedule.lower_bound_ms,
     })
 }

@@ -3,7 +3,7 @@
 
 use bakehouse_engine::sandbox::{Cancel, Sandbox, SandboxConfig, Spec, Step};
 use bakehouse_engine::snapshot::{self, MountOptions, Overlay};
-use bakehouse_model::oci::{ImageConfig, Manifest};
+use bakehouse_model::oci::{ImageConfig, Index, Manifest, Platform};
 use bakehouse_model::{Digest, ExitCode, Snapshot};
 use bakehouse_store::Store;
 use bakehouse_store::layout::MAX_DOCUMENT;
@@ -33,13 +33,26 @@ pub fn output_of(store: &Store, image: &str, command: &[String]) -> Result<(i32,
         return Err(Failure::new(Kind::Usage, format!("there is no built image `{image}`"))
             .hint(format!("built images: {}", known.join(", "))));
     };
-    let manifest: Manifest = document(store, &digest)?;
+    let manifest = own_manifest(store, &digest, image)?;
     let config: ImageConfig = document(store, &manifest.config.digest)?;
     let snapshot =
         snapshot::unpack_image(store, &manifest, &config, &mut |_, _| {}).map_err(|error| {
             Failure::doing(Kind::Environment, format_args!("unpack `{image}`"), &error)
         })?;
     execute(store, &snapshot, spec(&config, command)?)
+}
+
+/// The manifest, or of an index the one for this machine.
+fn own_manifest(store: &Store, digest: &Digest, image: &str) -> Result<Manifest, Failure> {
+    let index: Index = document(store, digest)?;
+    if index.manifests.is_empty() {
+        return document(store, digest);
+    }
+    let host = Platform::host();
+    let Some(own) = index.select(&host) else {
+        return Err(Failure::new(Kind::Usage, format!("`{image}` is not built for {host}")));
+    };
+    document(store, &own.digest)
 }
 
 fn document<T: serde::de::DeserializeOwned>(store: &Store, digest: &Digest) -> Result<T, Failure> {

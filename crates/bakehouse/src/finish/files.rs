@@ -10,8 +10,8 @@ use std::path::Path;
 use bakehouse_engine::Root;
 use bakehouse_engine::files::{self, Options, Tree};
 use bakehouse_engine::snapshot::{DiffOptions, write_layer};
-use bakehouse_model::EventKind;
 use bakehouse_model::op::{self, FileAction};
+use bakehouse_model::{EventKind, Snapshot};
 use bakehouse_run::BackendError;
 use bakehouse_store::Store;
 use bakehouse_store::layout::{self, LayoutImage};
@@ -45,14 +45,25 @@ pub fn write_files(
         }
         OutputKind::Tar => {
             let [(name, made)] = one(&named, "tar")?;
-            write(output, |out| tar(store, name, made, out))?;
+            let [(_, root)] = made.roots.as_slice() else {
+                return Err(BackendError::Input {
+                    what: format!("`{name}` has several platforms, and a tar has room for one"),
+                    hints: vec!["build for one --platform, or use type=local".to_owned()],
+                });
+            };
+            let options = DiffOptions { clamp: made.epoch };
+            write(output, |out| tar(store, name, (root, options), out))?;
         }
         OutputKind::Local => {
             let folder = folder(output)?;
             for (name, made) in &named {
                 let own = folder.join(name);
                 let to = if named.len() == 1 { folder } else { own.as_path() };
-                local(store, made, to)?;
+                let several = made.roots.len() > 1;
+                for (platform, root) in &made.roots {
+                    let part = to.join(platform.to_string().replace('/', "_"));
+                    local(store, root, if several { part.as_path() } else { to })?;
+                }
             }
         }
     }
@@ -111,24 +122,29 @@ fn write(
     written
 }
 
-fn tar(store: &Store, name: &str, made: &Made, out: &mut dyn Write) -> Result<(), BackendError> {
-    let root = mounted(store, &made.snapshot)?;
+fn tar(
+    store: &Store,
+    name: &str,
+    (snapshot, options): (&Snapshot, DiffOptions),
+    out: &mut dyn Write,
+) -> Result<(), BackendError> {
+    let root = mounted(store, snapshot)?;
     let path = format!(
         "/proc/self/fd/{}",
         std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&root))
     );
-    write_layer(Path::new(&path), None, out, DiffOptions::default()).map(drop).map_err(|error| {
+    write_layer(Path::new(&path), None, out, options).map(drop).map_err(|error| {
         BackendError::environment(format!("write the file system of `{name}`"), error)
     })
 }
 
-fn local(store: &Store, made: &Made, to: &Path) -> Result<(), BackendError> {
+fn local(store: &Store, snapshot: &Snapshot, to: &Path) -> Result<(), BackendError> {
     let failed =
         |error: io::Error| BackendError::environment(format!("write to `{}`", to.display()), error);
     fs::create_dir_all(to).map_err(failed)?;
     let target = Root::open_dir(to)
         .map_err(|error| BackendError::environment(format!("open `{}`", to.display()), error))?;
-    let tree = Tree::mounted(mounted(store, &made.snapshot)?);
+    let tree = Tree::mounted(mounted(store, snapshot)?);
     let copy = op::Copy {
         input: 0,
         src: "/".to_owned(),

@@ -79,6 +79,9 @@ pub(super) fn make_unique(
         for index in indexes {
             let image = &mut images[index];
             image.name = longer(&image.file, &name, repository);
+            if image.name == name {
+                continue;
+            }
             diagnostics.push(Diagnostic {
                 location: Some(Location { file: image.file.clone(), line: 1, end_line: 1 }),
                 severity: Severity::Note,

@@ -83,7 +83,7 @@ impl Lowering<'_> {
                 place(),
                 "no-device",
                 format!("device `{}`: the embedded engine has no CDI devices", device.name),
-                "build this image with the BuildKit backend",
+                "build this image with Docker",
             )),
             None => Ok(()),
         }
