@@ -162,7 +162,7 @@ fn the_graph_shows_who_stands_on_whom() {
     let graph = place.run(&["graph", "--format", "json"]).ok().json();
     let images = graph["images"].as_array().unwrap();
     let common = images.iter().find(|image| image["name"] == "common").unwrap();
-    assert_eq!(common["used-by"], serde_json::json!(["api", "jobs", "web"]));
+    assert_eq!(common["used_by"], serde_json::json!(["api", "jobs", "web"]));
     assert_eq!(common["external"], serde_json::json!(["machine-base"]));
     let text = place.run(&["graph"]);
     text.ok().says(&["common", "api", "jobs/Dockerfile"]);

@@ -8,7 +8,7 @@ use std::path::Path;
 use bakehouse_model::Digest;
 use serde_json::{Value, json};
 
-use crate::place::{Place, Tree};
+use crate::place::{Place, Tree, is_root, skipped};
 
 const DOCKERFILE: &str = "FROM machine-base\nCOPY a.txt /data/a.txt\n\
                           RUN echo b >/data/b.txt && rm /etc/passwd && ln -s a.txt /data/link\n\
@@ -155,45 +155,59 @@ fn the_files_that_say_what_was_built_agree_with_the_image() {
     assert_eq!(said["image.name"], "example.test/app:1");
 }
 
-/// Digests of all images of a fleet, built in a store of its own.
-fn digests(args: &[&str], epoch: Option<&str>) -> Option<BTreeMap<String, String>> {
+/// What makes no difference, or one, to the images of [`digests`].
+#[derive(Clone, Copy)]
+struct Circumstances {
+    jobs: &'static str,
+    epoch: &'static str,
+    /// An ordinary user, if not whoever tests.
+    user: Option<u32>,
+}
+
+/// Digests of all images of a fleet, built in a store of its own; none where this user
+/// cannot build.
+fn digests(how: Circumstances) -> Option<BTreeMap<String, String>> {
     let mut place = Place::that_builds()?;
-    if let Some(epoch) = epoch {
-        place.set("SOURCE_DATE_EPOCH", epoch);
-    }
+    place.set("SOURCE_DATE_EPOCH", how.epoch);
     for name in ["one", "two", "three"] {
         place.write(&format!("{name}/x.txt"), name);
-        place.write(
-            &format!("{name}/Dockerfile"),
-            format!(
-                "FROM machine-base AS b\nRUN for i in 1 2 3; do echo $i >/f$i; done\nFROM base\n\
-                 COPY --from=b /f* /f/\nCOPY {name}/x.txt /x/\nRUN date >/x/date; mkdir /y; \
-                 touch /y/{name} && chown 5:6 /y/{name}\n"
-            )
-            .replace("date >/x/date; ", ""),
+        let text = format!(
+            "FROM machine-base AS b\nRUN for i in 1 2 3; do echo $i >/f$i; done\nFROM base\n\
+             COPY --from=b /f* /f/\nCOPY {name}/x.txt /x/\nRUN mkdir /y && rm /x/x.txt\n\
+             COPY --chown=5:6 --chmod=2750 {name} /y/\n"
         );
+        place.write(&format!("{name}/Dockerfile"), text);
     }
     place.write("base/Dockerfile", "FROM machine-base\nRUN echo base >/base\nENV A=1\n");
-    let metadata = place.path("meta.json");
-    let mut all = vec!["--metadata-file", metadata.to_str().unwrap()];
-    all.extend(args);
-    place.build(&all).ok();
+    if let Some(user) = how.user {
+        place.become_user(user);
+    }
+    let metadata = place.path("home/meta.json");
+    let told = place.build(&["--jobs", how.jobs, "--metadata-file", metadata.to_str().unwrap()]);
+    if how.user.is_some() && told.code == Some(4) && told.all().contains("namespace") {
+        skipped("an ordinary user gets no user namespace here");
+        return None;
+    }
+    told.ok();
     let said = document(&fs::read(&metadata).unwrap());
     let digest = |value: &Value| value["containerimage.digest"].as_str().unwrap().to_owned();
     Some(said.as_object().unwrap().iter().map(|(name, v)| (name.clone(), digest(v))).collect())
 }
 
 #[test]
-fn the_same_inputs_give_the_same_digests_in_any_store_and_with_any_number_of_workers() {
-    let Some(first) = digests(&["--jobs", "1"], Some("1700000000")) else { return };
+fn the_same_inputs_give_the_same_digests_in_any_store_with_any_workers_and_for_any_user() {
+    let how = Circumstances { jobs: "1", epoch: "1700000000", user: None };
+    let Some(first) = digests(how) else { return };
     assert_eq!(first.keys().collect::<Vec<_>>(), ["base", "one", "three", "two"]);
-    // Files get times of seconds, and clocks of machines differ by more than that.
-    let turn = std::time::Instant::now();
-    while turn.elapsed() < std::time::Duration::from_millis(1100) {
-        std::thread::yield_now();
+    // Times of files count seconds: what is made now is of another one.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(digests(Circumstances { jobs: "4", ..how }).unwrap(), first);
+    assert_ne!(digests(Circumstances { epoch: "1700000001", ..how }).unwrap(), first);
+    if is_root()
+        && let Some(others) = digests(Circumstances { user: Some(65534), ..how })
+    {
+        assert_eq!(others, first);
     }
-    assert_eq!(digests(&["--jobs", "4"], Some("1700000000")).unwrap(), first);
-    assert_ne!(digests(&["--jobs", "4"], Some("1700000001")).unwrap(), first);
 }
 
 #[test]
@@ -219,6 +233,36 @@ fn links_stay_links_and_no_file_is_younger_than_the_epoch() {
         assert!(entry.mtime <= 1_600_000_000, "{path} is of {}", entry.mtime);
     }
     assert_eq!(config(&layout)["created"], "2020-09-13T12:26:40Z");
+}
+
+#[test]
+fn an_image_for_several_platforms_is_an_index() {
+    let place = Place::new();
+    place.write("a.txt", "a\n");
+    place.write(
+        "Dockerfile",
+        "FROM scratch\nARG TARGETARCH\nLABEL arch=$TARGETARCH\nCOPY a.txt /\n",
+    );
+    let Some(_) = Place::that_builds() else { return };
+    let (layout, folder) = (place.path("layout"), place.path("tree"));
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    let local = format!("type=local,dest={}", folder.display());
+    let platforms = ["--platform", "linux/amd64,linux/arm64"];
+    place.build(&[&platforms[..], &["-o", &output, "-o", &local]].concat()).ok();
+    let top = document(&fs::read(layout.join("index.json")).unwrap());
+    let index = document(&blob(&layout, top["manifests"][0]["digest"].as_str().unwrap()));
+    let manifests = index["manifests"].as_array().unwrap();
+    let found = manifests.iter().map(|one| {
+        let manifest = document(&blob(&layout, one["digest"].as_str().unwrap()));
+        let config = document(&blob(&layout, manifest["config"]["digest"].as_str().unwrap()));
+        assert_eq!(config["architecture"], one["platform"]["architecture"]);
+        assert_eq!(config["config"]["Labels"]["arch"], config["architecture"]);
+        config["architecture"].as_str().unwrap().to_owned()
+    });
+    assert_eq!(found.collect::<Vec<_>>(), ["amd64", "arm64"]);
+    for platform in ["linux_amd64", "linux_arm64"] {
+        assert_eq!(fs::read_to_string(folder.join(platform).join("a.txt")).unwrap(), "a\n");
+    }
 }
 
 #[test]

@@ -47,6 +47,24 @@ impl Place {
         }
     }
 
+    /// A place for a test whose steps run as other users than root; none, and a line that
+    /// says why, where an ordinary user has only one id to give.
+    pub(crate) fn that_has_users() -> Option<Self> {
+        static WHY_NOT: OnceLock<bool> = OnceLock::new();
+        let place = Self::that_builds()?;
+        let can = *WHY_NOT.get_or_init(|| {
+            let probe = Self::new();
+            probe.write("Dockerfile", "FROM machine-base\nUSER 12:34\nRUN true\n");
+            let told = probe.build(&[]);
+            assert!(told.code == Some(0) || (!is_root() && told.code == Some(4)), "{told:?}");
+            told.code == Some(0)
+        });
+        if !can {
+            skipped("this user has no subordinate ids");
+        }
+        can.then_some(place)
+    }
+
     /// A path in the place.
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.dir.path().join(relative)

@@ -12,7 +12,7 @@ const FROM_VARIABLE: &str = "tell-nobody-of-the-variable-0815";
 
 #[test]
 fn a_secret_is_in_no_layer_no_event_no_history_and_nowhere_in_the_store() {
-    let Some(mut place) = Place::that_builds() else { return };
+    let Some(mut place) = Place::that_has_users() else { return };
     let registry = TestRegistry::start();
     let file = place.path("home/key");
     fs::write(&file, FROM_FILE).unwrap();

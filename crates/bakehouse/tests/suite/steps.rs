@@ -38,7 +38,7 @@ fn a_step_sees_nothing_of_the_machine() {
 
 #[test]
 fn instructions_do_what_they_say() {
-    let Some(place) = Place::that_builds() else { return };
+    let Some(place) = Place::that_has_users() else { return };
     place.write("a.txt", "a");
     place.write("folder/b.txt", "b");
     place.write("folder/deep/c.md", "c");
