@@ -4,6 +4,7 @@
 mod architecture;
 mod archives;
 mod changing;
+mod docker;
 mod fleet;
 mod interrupted;
 mod mistakes;
