@@ -85,7 +85,11 @@ impl Lookup<'_> {
             return Ok(base);
         }
         if self.offline {
-            return Ok(Base::Unknown);
+            let what = format!(
+                "`{}` was never looked up, and --offline asks nobody",
+                reference.familiar()
+            );
+            return Err(Failure::new(Kind::Environment, what).hint("leave out --offline once"));
         }
         let resolved = self.client.resolve(&reference, platform).map_err(|error| {
             let mut failure = Failure::from(error);

@@ -192,7 +192,7 @@ pub struct PlanArgs {
     /// What to make
     #[command(flatten)]
     pub shape: Shape,
-    /// Do not ask registries; bases that were never pulled are taken as unknown
+    /// Ask no registry; a base that was never looked up is then an error
     #[arg(long)]
     pub offline: bool,
     /// How to print it

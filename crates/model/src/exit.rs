@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum ExitCode {
     /// Everything asked for is done.
     Ok = 0,
-    /// A step or a push failed; the rest is reported.
+    /// A step failed; the rest is reported.
     WorkFailed = 1,
     /// The command line is wrong.
     Usage = 2,

@@ -49,17 +49,26 @@ fn report(
         Fate::Depends => ("may be rebuilt", "what it copies must be made first".to_owned()),
     };
     if format == Format::Json {
+        let plan = match planned.fate(root) {
+            Fate::Cached => "cached",
+            Fate::Rebuilt(_) => "rebuild",
+            Fate::Depends => "depends",
+        };
         let steps: Vec<Value> = told
             .iter()
-            .map(|(step, plan, why)| {
-                let step = graph.step(*step);
+            .map(|(index, plan, why)| {
+                let step = graph.step(*index);
+                let reason = match planned.evaluation.decision(*index) {
+                    Decision::Run(reason) => json!(reason),
+                    _ => Value::Null,
+                };
                 let stage = step.origin.stage_position();
-                json!({ "image": step.origin.image, "stage": stage, "name": step.origin.name, "plan": plan, "why": why })
+                json!({ "image": step.origin.image, "stage": stage, "name": step.origin.name, "plan": plan, "why": why, "reason": reason })
             })
             .collect();
         return super::print_json(
             cx,
-            &json!({ "version": 1, "image": image, "plan": fate, "why": why, "steps": steps }),
+            &json!({ "version": 1, "image": image, "plan": plan, "why": why, "steps": steps }),
         );
     }
     let because = if why.is_empty() { String::new() } else { format!(": {why}") };

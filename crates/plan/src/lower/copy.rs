@@ -421,7 +421,13 @@ impl Job {
                 required_paths.push(path::normalise("/", &path::join(parent, &pattern), false));
             }
             root = if src.contains("/./") { parent.to_owned() } else { "/".to_owned() };
-            include_patterns.push(pattern.trim_start_matches('/').to_owned());
+            let pattern = pattern.trim_start_matches('/');
+            if pattern.is_empty() {
+                // All of it, which is there without being asked for.
+                required_paths.clear();
+            } else {
+                include_patterns.push(pattern.to_owned());
+            }
         }
         op::Copy {
             src: path::normalise("/", &root, false),
