@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -17,6 +18,8 @@ use crate::scratch::{self, Scratch};
 /// The tree this program reads and writes.
 const VERSION: u32 = 1;
 const VERSION_PREFIX: &str = "bakehouse-store ";
+/// The mode of its folders: nobody but the owner gets in.
+const PRIVATE: u32 = 0o700;
 
 /// The content store. Cheap to clone; every clone shares one index connection.
 #[derive(Debug, Clone)]
@@ -223,15 +226,30 @@ fn make_tree(home: &Path) -> Result<(), StoreError> {
     };
     for folder in ["blobs/sha256", "partial", "layers-v1", "cache-mounts-v1", "leases", "tmp"] {
         let folder = home.join(folder);
-        match fs::create_dir(&folder) {
+        let mut private = fs::DirBuilder::new();
+        match private.mode(PRIVATE).create(&folder) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => shut(&folder)?,
             Err(_) => {
-                fs::create_dir_all(&folder).map_err(|error| refused(home, &folder, error))?;
+                private
+                    .recursive(true)
+                    .create(&folder)
+                    .map_err(|error| refused(home, &folder, error))?;
             }
         }
     }
     if is_new { write_version(home, &file) } else { Ok(()) }
+}
+
+/// Keeps other users out of a folder. A tree in it may have programs
+/// that run as root for whoever starts them, and files of private images.
+fn shut(folder: &Path) -> Result<(), StoreError> {
+    let found = fs::metadata(folder).map_err(StoreError::io("look at", folder))?;
+    if !found.is_dir() || found.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(folder, fs::Permissions::from_mode(PRIVATE))
+        .map_err(StoreError::io("make private", folder))
 }
 
 fn write_version(home: &Path, file: &Path) -> Result<(), StoreError> {
@@ -279,8 +297,6 @@ fn check_writable(home: &Path) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
@@ -296,6 +312,24 @@ mod tests {
         assert!(!home.join("index-v1.sqlite").exists(), "the index is made when it is needed");
         fs::remove_dir_all(home.join("blobs")).unwrap();
         Store::open(&home).unwrap().put_blob(b"x").unwrap();
+    }
+
+    #[test]
+    fn other_users_get_into_no_folder_of_a_store_new_or_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("home");
+        let names = ["blobs/sha256", "partial", "layers-v1", "cache-mounts-v1", "leases", "tmp"];
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        Store::open(&home).unwrap();
+        assert_eq!(mode(&home), 0o700);
+        for name in names {
+            fs::set_permissions(home.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        fs::remove_dir(home.join("partial")).unwrap();
+        Store::open(&home).unwrap();
+        for name in names {
+            assert_eq!(mode(&home.join(name)), 0o700, "{name}");
+        }
     }
 
     #[test]
