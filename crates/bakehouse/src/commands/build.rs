@@ -242,10 +242,8 @@ fn remember(store: &Store, memory: &StoreMemory, planned: &Planned<'_>, outcomes
     let known = planned.evaluation.slots();
     let slots: Vec<(String, String)> = graph
         .indexes()
-        .filter(|step| match planned.evaluation.decision(*step) {
-            Decision::Built(_) => true,
-            Decision::Hit(_) => planned.evaluation.is_wanted(*step),
-            _ => false,
+        .filter(|step| {
+            matches!(planned.evaluation.decision(*step), Decision::Built(_) | Decision::Hit(_))
         })
         .filter_map(|step| {
             let name = graph.step(step).origin.slot();

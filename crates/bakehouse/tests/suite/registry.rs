@@ -179,7 +179,7 @@ fn a_base_that_does_not_exist_and_a_registry_that_is_down_are_told_with_their_pl
     drop(registry);
     place.build(&[]).exits(4).says(&["Dockerfile:2", &host, "help:"]);
     place.ask("plan", &[]).exits(4).says(&["Dockerfile:2"]);
-    place.ask("plan", &["--offline"]).ok();
+    place.ask("plan", &["--offline"]).exits(4).says(&["Dockerfile:2", "was never looked up"]);
     // Another image of the same repository does not need it.
     place.write("ok/Dockerfile", "FROM scratch\nCOPY a.txt /\n");
     place.write("ok/a.txt", "a");
