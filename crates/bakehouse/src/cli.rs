@@ -153,6 +153,15 @@ pub struct BuildArgs {
     /// Push the images
     #[arg(long)]
     pub push: bool,
+    /// Memory that each RUN may use, such as 512m
+    #[arg(short = 'm', long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Processors that each RUN may use, such as 1.5
+    #[arg(long, value_name = "NUMBER")]
+    pub cpus: Option<f64>,
+    /// Processes that each RUN may have
+    #[arg(long, value_name = "NUMBER")]
+    pub pids_limit: Option<u32>,
     /// Write the image id to a file
     #[arg(long, value_name = "FILE")]
     pub iidfile: Option<PathBuf>,

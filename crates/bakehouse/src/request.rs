@@ -442,7 +442,7 @@ fn network(text: Option<&str>) -> Result<Network, Failure> {
 }
 
 /// `64m`, `1g`, `4096`.
-fn size(text: &str) -> Result<u64, Failure> {
+pub(crate) fn size(text: &str) -> Result<u64, Failure> {
     let lower = text.trim().to_ascii_lowercase();
     let bare = lower.trim_end_matches('b').trim_end_matches('i');
     let (digits, shift) = match bare.char_indices().next_back() {

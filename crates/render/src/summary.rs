@@ -13,6 +13,9 @@ use crate::words;
 pub const VERSION: u32 = 1;
 /// Steps that are named as the slowest.
 const SLOWEST: usize = 3;
+/// Images that were up to date are listed unless there are more of them than this and
+/// something else to show.
+const UP_TO_DATE: usize = 8;
 /// What ran for less is not worth naming.
 const SLOW_MS: u64 = 100;
 
@@ -98,7 +101,11 @@ fn images(progress: &Progress, width: usize, style: Style) -> Vec<Line> {
         Column::left("DIGEST"),
         Column::left("WHY").flexible(),
     ];
-    let rows: Vec<Vec<Cell>> = progress.images().iter().map(|i| row(progress, i)).collect();
+    let cached =
+        |image: &&ImageProgress| matches!(image.state, ImageState::Done { cached: true, .. });
+    let many = progress.images().iter().filter(cached).count() > UP_TO_DATE;
+    let shown = progress.images().iter().filter(|image| !(many && cached(image)));
+    let rows: Vec<Vec<Cell>> = shown.map(|image| row(progress, image)).collect();
     // On a narrow terminal the reason is worth more than digest and size.
     let kept: &[usize] = match width {
         0..60 => &[0, 1, 5],

@@ -35,6 +35,8 @@ pub struct EngineBackend {
     pub secrets: Secrets,
     /// What `--ssh` gave.
     pub ssh: SshAgents,
+    /// What each process tree may use.
+    pub limits: sandbox::Limits,
     /// Kills what runs.
     pub cancel: sandbox::Cancel,
 }

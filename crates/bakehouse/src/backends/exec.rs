@@ -51,6 +51,7 @@ impl EngineBackend {
             mounts.extend(source.map(|source| ResolvedMount { dest: mount.dest.clone(), source }));
         }
         let mut spec = Spec::from(exec);
+        spec.limits = self.limits;
         self.secret_variables(exec, &mut spec)?;
         self.ssh_variable(exec, &mut spec);
         let cancel = self.cancel.clone();

@@ -98,11 +98,15 @@ pub fn build(
         client,
         secrets,
         ssh,
+        limits: limits(args)?,
         cancel,
     };
     let broadcast = Broadcast::start(watchers(args.progress, cx.is_terminal, cx.style()));
     let tell = broadcast.teller();
     tell(started(request, &planned, &lowered, &references));
+    if backend.limits != sandbox::Limits::default() && !backend.sandbox.has_limits() {
+        tell(EventKind::Noticed { diagnostic: no_limits() });
+    }
     for diagnostic in request.fleet.diagnostics.iter().chain(&lowered.diagnostics) {
         tell(EventKind::Noticed { diagnostic: diagnostic.clone() });
     }
@@ -145,6 +149,35 @@ fn references(
             .hint("add `--registry HOST/PREFIX`, or `-t HOST/NAME` for one image"));
     }
     Ok(references)
+}
+
+/// `--memory`, `--cpus` and `--pids-limit`.
+fn limits(args: &BuildArgs) -> Result<sandbox::Limits, Failure> {
+    let cpu_millis = match args.cpus {
+        None => None,
+        // A thousandth of a processor is the least that a cgroup can give.
+        Some(cpus) if (0.001..=10_000.0).contains(&cpus) => {
+            format!("{:.0}", cpus * 1000.0).parse().ok()
+        }
+        Some(cpus) => {
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("--cpus `{cpus}` is no number of processors"),
+            ));
+        }
+    };
+    let memory = args.memory.as_deref().map(crate::request::size).transpose()?;
+    Ok(sandbox::Limits { memory, cpu_millis, pids: args.pids_limit })
+}
+
+fn no_limits() -> bakehouse_model::Diagnostic {
+    bakehouse_model::Diagnostic {
+        location: None,
+        severity: bakehouse_model::Severity::Warning,
+        code: "no-limits".to_owned(),
+        message: "limits of memory, processors and processes do not hold here".to_owned(),
+        help: Some("they need cgroups that this user may change: build as root".to_owned()),
+    }
 }
 
 fn finisher(
