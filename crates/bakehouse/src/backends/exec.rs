@@ -22,6 +22,9 @@ use crate::patterns::DockerPatterns;
 /// How often a step looks whether a locked cache is free, or the run cancelled.
 const LOCK_POLL: std::time::Duration = std::time::Duration::from_millis(20);
 
+/// A disk with less room than this, in bytes, may be why a command failed.
+const NEARLY_FULL: u64 = 1 << 20;
+
 /// What must live as long as the process.
 #[derive(Default)]
 struct Held {
@@ -62,10 +65,24 @@ impl EngineBackend {
             let root = root_fd(&root)?;
             let step = Step { root, spec, mounts };
             let exit = self.sandbox.run(step, &mut sink, &cancel).map_err(sandbox_error)?;
-            check(exit, exec)
+            check(exit, exec).map_err(|error| self.with_disk(error))
         });
         drop(held);
         built
+    }
+
+    /// A command that fails on a full disk often says so in words that do not help.
+    fn with_disk(&self, error: BackendError) -> BackendError {
+        let full = rustix::fs::statvfs(self.store.home())
+            .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < NEARLY_FULL);
+        match error {
+            BackendError::Command { what, code, mut hints } if full => {
+                let home = self.store.home().display();
+                hints.push(format!("the disk of the store is full: make room where `{home}` is"));
+                BackendError::Command { what, code, hints }
+            }
+            error => error,
+        }
     }
 
     fn source(
