@@ -165,7 +165,7 @@ pub fn run(
 }
 
 /// Copies what is at `selector` of `tree` into the empty `into`, for a mount of it, and
-/// says where in `into` it is.
+/// says where in `into` it is and what copying it did.
 ///
 /// Owners are as [`run`] would make them, so root's for a context.
 pub fn materialise(
@@ -173,7 +173,7 @@ pub fn materialise(
     selector: &str,
     into: &Root,
     options: Options<'_>,
-) -> Result<&'static str, FilesError> {
+) -> Result<(&'static str, Stats), FilesError> {
     const PLACE: &str = "/content";
     let is_whole = entry::clean(selector.as_bytes()).is_empty();
     let place = op::MakeDir {
@@ -183,30 +183,17 @@ pub fn materialise(
         owner: None,
         timestamp: None,
     };
+    // The whole has no attributes of its own; a part brings its own.
     let copy = op::Copy {
-        input: 0,
-        src: selector.to_owned(),
-        dest: PLACE.to_owned(),
-        owner: None,
-        mode: None,
         follow_symlink: true,
-        // The whole has no attributes of its own; a part brings its own.
         dir_copy_contents: is_whole,
-        attempt_unpack: false,
-        create_dest_path: true,
-        allow_wildcard: false,
-        allow_empty_wildcard: false,
-        include_patterns: Vec::new(),
-        exclude_patterns: Vec::new(),
-        always_replace_existing: false,
-        required_paths: Vec::new(),
-        timestamp: None,
+        ..op::Copy::plain(0, selector, PLACE)
     };
     let make = is_whole.then_some(FileAction::MakeDir(place));
     let actions = make.into_iter().chain([FileAction::Copy(copy)]).collect();
     let op = op::File { base: None, actions };
-    run(&op, into, &|_| Ok(tree.clone()), options)?;
-    Ok(PLACE)
+    let stats = run(&op, into, &|_| Ok(tree.clone()), options)?;
+    Ok((PLACE, stats))
 }
 
 impl Session<'_> {

@@ -305,6 +305,30 @@ pub struct Copy {
     pub timestamp: Option<i64>,
 }
 
+impl Copy {
+    /// A copy of `src` of an input to `dest`, parents made, and nothing else special.
+    pub fn plain(input: usize, src: &str, dest: &str) -> Self {
+        Self {
+            input,
+            src: src.to_owned(),
+            dest: dest.to_owned(),
+            owner: None,
+            mode: None,
+            follow_symlink: false,
+            dir_copy_contents: false,
+            attempt_unpack: false,
+            create_dest_path: true,
+            allow_wildcard: false,
+            allow_empty_wildcard: false,
+            include_patterns: Vec::new(),
+            exclude_patterns: Vec::new(),
+            always_replace_existing: false,
+            required_paths: Vec::new(),
+            timestamp: None,
+        }
+    }
+}
+
 /// Makes a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MakeFile {

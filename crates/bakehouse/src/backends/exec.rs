@@ -5,7 +5,6 @@ use std::path::Path;
 
 use bakehouse_engine::Root;
 use bakehouse_engine::files::{self, Options, Tree};
-use bakehouse_engine::root::kind_of;
 use bakehouse_engine::sandbox::{
     Exit, MountSource, ProgramError, ResolvedMount, SandboxError, Spec, Step,
 };
@@ -16,7 +15,7 @@ use bakehouse_run::{BackendError, Built, Log};
 use bakehouse_store::{CacheMount, LayerStage};
 
 use super::engine::{EngineBackend, snapshot_of};
-use crate::memory::{mounted, store_error};
+use crate::memory::store_error;
 use crate::patterns::DockerPatterns;
 
 /// How often a step looks whether a locked cache is free, or the run cancelled.
@@ -173,22 +172,9 @@ impl EngineBackend {
             .map_err(|error| BackendError::environment("open a folder of the store", error))?;
         let tree = self.memory.tree(output)?;
         let copy = op::Copy {
-            input: 0,
-            src: selector.to_owned(),
-            dest: "/".to_owned(),
-            owner: None,
-            mode: None,
             follow_symlink: true,
             dir_copy_contents: true,
-            attempt_unpack: false,
-            create_dest_path: true,
-            allow_wildcard: false,
-            allow_empty_wildcard: false,
-            include_patterns: Vec::new(),
-            exclude_patterns: Vec::new(),
-            always_replace_existing: false,
-            required_paths: Vec::new(),
-            timestamp: None,
+            ..op::Copy::plain(0, selector, "/")
         };
         let file = op::File { base: None, actions: vec![FileAction::Copy(copy)] };
         let input = |_: usize| -> Result<Tree, files::InputError> { Ok(tree.clone()) };
@@ -253,28 +239,16 @@ impl EngineBackend {
         held: &mut Held,
     ) -> Result<MountSource, BackendError> {
         let stage = self.store.stage_layer().map_err(store_error)?;
-        let name = mount.selector.trim_end_matches('/').rsplit('/').next().unwrap_or("").to_owned();
-        self.copy_out(output, &mount.selector, &stage.fs())?;
-        // A directory's contents are in the folder itself, a file is there under its name.
-        let file = stage.fs().join(&name);
-        let single = !name.is_empty() && self.is_file(output, &mount.selector)?;
-        let path = if single { file } else { stage.fs() };
+        let root = Root::open_dir(stage.fs())
+            .map_err(|error| BackendError::environment("open a folder of the store", error))?;
+        let options = Options { patterns: &DockerPatterns, source_date_epoch: None };
+        let tree = self.memory.tree(output)?;
+        let (place, stats) = files::materialise(&tree, &mount.selector, &root, options)
+            .map_err(|error| BackendError::Input { what: error.to_string(), hints: Vec::new() })?;
+        super::engine::refuse_changes(&stats)?;
+        let path = stage.fs().join(place.trim_start_matches('/'));
         held.stages.push(stage);
         Ok(MountSource::BindPath { path, readonly: mount.readonly })
-    }
-
-    fn is_file(&self, output: &Output, selector: &str) -> Result<bool, BackendError> {
-        match output {
-            Output::Context { context } => {
-                let path = Path::new(&context.root).join(selector.trim_start_matches('/'));
-                Ok(std::fs::metadata(path).is_ok_and(|meta| meta.is_file()))
-            }
-            Output::Snapshot { snapshot } => {
-                let root = mounted(&self.store, snapshot)?;
-                let stat = root.stat(selector, true);
-                Ok(stat.is_ok_and(|stat| kind_of(&stat) == rustix::fs::FileType::RegularFile))
-            }
-        }
     }
 
     fn secret(&self, id: &str, optional: bool) -> Result<Option<Vec<u8>>, BackendError> {

@@ -146,22 +146,9 @@ fn local(store: &Store, snapshot: &Snapshot, to: &Path) -> Result<(), BackendErr
         .map_err(|error| BackendError::environment(format!("open `{}`", to.display()), error))?;
     let tree = Tree::mounted(mounted(store, snapshot)?);
     let copy = op::Copy {
-        input: 0,
-        src: "/".to_owned(),
-        dest: "/".to_owned(),
-        owner: None,
-        mode: None,
-        follow_symlink: false,
         dir_copy_contents: true,
-        attempt_unpack: false,
-        create_dest_path: true,
-        allow_wildcard: false,
-        allow_empty_wildcard: false,
-        include_patterns: Vec::new(),
-        exclude_patterns: Vec::new(),
         always_replace_existing: true,
-        required_paths: Vec::new(),
-        timestamp: None,
+        ..op::Copy::plain(0, "/", "/")
     };
     let file = op::File { base: None, actions: vec![FileAction::Copy(copy)] };
     let input = |_: usize| -> Result<Tree, files::InputError> { Ok(tree.clone()) };

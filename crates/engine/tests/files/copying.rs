@@ -410,7 +410,7 @@ fn a_mount_of_a_context_is_roots_and_has_only_what_the_patterns_leave() {
     for (selector, expected, mode) in cases {
         let into = tempfile::tempdir().unwrap();
         let root = Root::open_dir(into.path()).unwrap();
-        let place = materialise(&stage.context(), selector, &root, options).unwrap();
+        let (place, _) = materialise(&stage.context(), selector, &root, options).unwrap();
         assert_eq!(place, "/content");
         assert_eq!(listing(into.path()), expected, "{selector}");
         assert_eq!(attributes(&into.path().join("content")).0, mode, "{selector}");

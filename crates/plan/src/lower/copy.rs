@@ -12,28 +12,6 @@ use crate::dockerfile::{Add, Copy, SourceContent, Span, Transfer};
 use crate::graph::{NewStep, Origin, StepIndex};
 use crate::key::has_wildcards;
 
-/// A copy that does nothing special.
-pub(super) fn plain_copy() -> op::Copy {
-    op::Copy {
-        input: 0,
-        src: String::new(),
-        dest: String::new(),
-        owner: None,
-        mode: None,
-        follow_symlink: false,
-        dir_copy_contents: false,
-        attempt_unpack: false,
-        create_dest_path: true,
-        allow_wildcard: false,
-        allow_empty_wildcard: false,
-        include_patterns: Vec::new(),
-        exclude_patterns: Vec::new(),
-        always_replace_existing: false,
-        required_paths: Vec::new(),
-        timestamp: None,
-    }
-}
-
 /// `user[:group]`; names are looked up in the input `base`.
 pub(super) fn owner(text: &str, base: Option<usize>) -> Option<Owner> {
     if text.is_empty() {
@@ -405,7 +383,7 @@ impl Job {
             dest: self.dest.clone(),
             mode: self.mode.clone(),
             exclude_patterns: self.excludes.clone(),
-            ..plain_copy()
+            ..op::Copy::plain(0, "", "")
         }
     }
 

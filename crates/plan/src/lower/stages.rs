@@ -381,14 +381,7 @@ impl<'a> Lowering<'a> {
         let Some(context) = self.states[index].context.take() else { return };
         let platform =
             self.states[index].platform.clone().unwrap_or_else(|| self.target_platform());
-        let copy = op::Copy {
-            input: 0,
-            src: "/".to_owned(),
-            dest: "/".to_owned(),
-            dir_copy_contents: true,
-            create_dest_path: true,
-            ..super::copy::plain_copy()
-        };
+        let copy = op::Copy { dir_copy_contents: true, ..op::Copy::plain(0, "/", "/") };
         let op = Op::File(op::File { base: None, actions: vec![op::FileAction::Copy(copy)] });
         let name = format!("FROM {}", self.states[index].base_name);
         let location = self.place(self.states[index].span);
