@@ -27,6 +27,9 @@ fn surroundings(outer: &Path) -> Vec<String> {
 
 #[test]
 fn what_leads_out_is_refused_by_name() {
+    if !crate::tree::may_own() {
+        return;
+    }
     let name = |name: &[u8]| (Entry { name: name.to_vec(), ..entry("", EntryKind::File) }, vec![]);
     let device = |major, minor| (entry("d", EntryKind::CharDevice { major, minor }), vec![]);
     let long = "n".repeat(256);
@@ -60,6 +63,9 @@ fn what_leads_out_is_refused_by_name() {
 
 #[test]
 fn what_goes_through_links_stays_inside() {
+    if !crate::tree::may_own() {
+        return;
+    }
     let cases: Vec<(&str, Entries, &str)> = vec![
         ("absolute name", vec![file("/secret", "x")], "/secret"),
         ("absolute link", vec![dir("d"), symlink("l", "/d"), file("l/f", "x")], "/d/f"),
@@ -95,6 +101,9 @@ fn what_goes_through_links_stays_inside() {
 
 #[test]
 fn a_limit_that_is_exceeded_is_an_error() {
+    if !crate::tree::may_own() {
+        return;
+    }
     let layer = tempfile::tempdir().unwrap();
     let root = Root::open_dir(layer.path()).unwrap();
     let big =

@@ -16,6 +16,12 @@ use rustix::fs::FileType;
 /// A time of whole seconds, which is what layers keep.
 pub(crate) const TIME: i64 = 1_600_000_000;
 
+/// Whether this process may give files away; else the test is done again in a user namespace,
+/// by [`crate::an_ordinary_user_tests_in_a_user_namespace`].
+pub(crate) fn may_own() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 pub(crate) fn entry(name: &str, kind: EntryKind) -> Entry {
     let mode = if kind == EntryKind::Directory { 0o755 } else { 0o644 };
     Entry {
