@@ -49,7 +49,7 @@ fn take(root: &Path, path: PathBuf, found: &mut Found) {
     match read(&path) {
         Ok(text) => found.files.push(SourceFile { path: relative, text, context: None }),
         Err(why) => found.diagnostics.push(Diagnostic {
-            location: Some(Location { file: relative, line: 1, end_line: 1 }),
+            location: Some(Location::file(relative)),
             severity: Severity::Error,
             help: Some(
                 "repair the file, or name it in .gitignore if it is no Dockerfile".to_owned(),

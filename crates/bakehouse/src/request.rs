@@ -132,7 +132,7 @@ impl Request {
             return Ok(());
         }
         let reasons = self.fleet.skipped.iter().map(|skipped| Diagnostic {
-            location: Some(Location { file: skipped.file.clone(), line: 1, end_line: 1 }),
+            location: Some(Location::file(skipped.file.clone())),
             severity: Severity::Error,
             code: "skipped".to_owned(),
             message: skipped.reason.clone(),

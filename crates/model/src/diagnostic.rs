@@ -11,8 +11,27 @@ pub struct Location {
     pub file: String,
     /// First line, from 1.
     pub line: u32,
+    /// Where it begins in the first line, in characters from 1.
+    #[serde(default = "first")]
+    pub column: u32,
     /// Last line, from 1.
     pub end_line: u32,
+}
+
+fn first() -> u32 {
+    1
+}
+
+impl Location {
+    /// A place within one line.
+    pub fn new(file: impl Into<String>, line: u32, column: u32) -> Self {
+        Self { file: file.into(), line, column, end_line: line }
+    }
+
+    /// A file as a whole.
+    pub fn file(file: impl Into<String>) -> Self {
+        Self::new(file, 1, 1)
+    }
 }
 
 impl fmt::Display for Location {

@@ -147,7 +147,7 @@ pub fn read(files: &[SourceFile], around: &Surroundings<'_>) -> Fleet {
         }
     }
     fleet.diagnostics.extend(fleet.skipped.iter().map(|skipped| Diagnostic {
-        location: Some(Location { file: skipped.file.clone(), line: 1, end_line: 1 }),
+        location: Some(Location::file(skipped.file.clone())),
         severity: Severity::Note,
         code: "skipped".to_owned(),
         message: format!("this file is left out: {}", skipped.reason),

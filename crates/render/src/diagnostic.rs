@@ -30,7 +30,9 @@ pub fn diagnostic(diagnostic: &Diagnostic, source: Option<&str>, style: Style) -
             .collect();
         gutter = shown.last().map_or(0, |(number, _)| number.to_string().len());
         let arrow = format!("{}--> ", " ".repeat(gutter.max(2)));
-        lines.push(Line::new().add(Tone::Info, &arrow).text(&location.to_string()));
+        lines.push(
+            Line::new().add(Tone::Info, &arrow).text(&format!("{location}:{}", location.column)),
+        );
         let margin = |number: &str| format!("{number:>gutter$} | ");
         if !shown.is_empty() {
             lines.push(Line::new().add(Tone::Info, &margin("")));
@@ -68,12 +70,12 @@ mod tests {
 
     #[test]
     fn a_diagnostic_shows_the_line_and_what_to_do() {
-        let at = Location { file: "app/Dockerfile".to_owned(), line: 10, end_line: 11 };
+        let at = Location { end_line: 11, ..Location::new("app/Dockerfile", 10, 1) };
         let source = format!("{}FORM \u{1b}[2Jpython \\\n  AS x\nRUN a\n", "#\n".repeat(9));
         let shown = diagnostic(&unknown(Some(at)), Some(&source), Style::PLAIN);
         insta::assert_snapshot!(shown, @r"
         error: unknown instruction `FORM`
-          --> app/Dockerfile:10
+          --> app/Dockerfile:10:1
            |
         10 | FORM python \
         11 |   AS x
@@ -84,11 +86,11 @@ mod tests {
 
     #[test]
     fn a_diagnostic_without_a_source_or_a_place_is_still_whole() {
-        let at = Location { file: "app/Dockerfile".to_owned(), line: 10, end_line: 9 };
+        let at = Location { end_line: 9, ..Location::new("app/Dockerfile", 10, 1) };
         let shown = diagnostic(&unknown(Some(at.clone())), None, Style::PLAIN);
         insta::assert_snapshot!(shown, @r"
         error: unknown instruction `FORM`
-          --> app/Dockerfile:10
+          --> app/Dockerfile:10:1
          = help: did you mean `FROM`?
         ");
         assert_eq!(diagnostic(&unknown(Some(at)), Some("x\n"), Style::PLAIN), shown);

@@ -69,11 +69,11 @@ impl Log {
             image: (*image).to_owned(),
             shared_by: 1,
             stage: stage(at),
-            location: Some(Location {
-                file: format!("{image}/Dockerfile"),
-                line: u32::try_from(at).unwrap() + 2,
-                end_line: u32::try_from(at).unwrap() + 2,
-            }),
+            location: Some(Location::new(
+                format!("{image}/Dockerfile"),
+                u32::try_from(at).unwrap() + 2,
+                1,
+            )),
             needs: needs.iter().map(|id| Self::id(id)).collect(),
             cost_ms: 1000,
             critical: false,
@@ -209,7 +209,7 @@ pub(crate) fn happy() -> Vec<Event> {
     let mut log = fleet();
     log.at(3).say(EventKind::Noticed {
         diagnostic: Diagnostic {
-            location: Some(Location { file: "stt/Dockerfile".to_owned(), line: 4, end_line: 4 }),
+            location: Some(Location::new("stt/Dockerfile".to_owned(), 4, 1)),
             severity: Severity::Warning,
             code: "apt-lists".to_owned(),
             message: "package lists stay in the layer".to_owned(),

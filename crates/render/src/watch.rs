@@ -119,7 +119,7 @@ mod tests {
             &[(image, "a", &[]), ("app", "b", &[image])],
         );
         let diagnostic = Diagnostic {
-            location: Some(Location { file: HOSTILE.to_owned(), line: 1, end_line: 1 }),
+            location: Some(Location::file(HOSTILE.to_owned())),
             severity: Severity::Error,
             code: HOSTILE.to_owned(),
             message: HOSTILE.to_owned(),

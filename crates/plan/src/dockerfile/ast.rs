@@ -5,6 +5,7 @@
 //! with the environment of its place, one that says «literal» must not be expanded at
 //! all. An empty flag (`--chown=`) is the same as none.
 
+use bakehouse_model::Location;
 use bakehouse_model::oci::Healthcheck;
 use bakehouse_model::op::{Network, Security};
 
@@ -62,8 +63,23 @@ pub struct Directive {
 pub struct Span {
     /// First line.
     pub line: u32,
+    /// Where the first line begins after its margin, in characters from 1; 0 if it has no place.
+    pub column: u32,
     /// Last line, with continuations and here-documents.
     pub end_line: u32,
+}
+
+impl Span {
+    /// A line as a whole.
+    pub const fn line(number: u32) -> Self {
+        Self { line: number, column: 1, end_line: number }
+    }
+
+    /// The place in a file of that name.
+    pub fn of(self, file: &str) -> Location {
+        let Self { line, column, end_line } = self;
+        Location { file: file.to_owned(), line, column: column.max(1), end_line }
+    }
 }
 
 /// `FROM` and what follows it.

@@ -31,7 +31,7 @@ pub(crate) fn read(bytes: &[u8], file: &str) -> Parsed {
     }
     assembly.problems(&mut reader);
     directives.escape = reader.escape_directive;
-    let last = Span { line: reader.lines.number(), end_line: reader.lines.number() };
+    let last = Span::line(reader.lines.number());
     assembly.finish(last, reader.instructions);
     let escape = reader.escape;
     let (stages, meta_args) = (assembly.stages, assembly.meta_args);
@@ -123,15 +123,15 @@ impl<'a> Reader<'a> {
     fn entry(&mut self) -> Option<Option<Entry>> {
         let (line, text) = self.first_line()?;
         self.instructions += 1;
-        let start = line.number;
+        let begin = Span { column: line.column(), ..Span::line(line.number) };
         let mut problem = line.problem;
         let text = match continued(&text, self.escape) {
-            Some(begun) => self.rest_of_line(begun.to_owned(), start, &mut problem),
+            Some(begun) => self.rest_of_line(begun.to_owned(), begin, &mut problem),
             None => text,
         };
         let problem = problem.filter(|problem| !is_harmless(problem, &text));
         let comments = std::mem::take(&mut self.comments);
-        let span = Span { line: start, end_line: self.lines.number() };
+        let span = Span { end_line: self.lines.number(), ..begin };
         if let Some(problem) = problem {
             self.problems.push((span, problem));
             return Some(None);
@@ -181,7 +181,7 @@ impl<'a> Reader<'a> {
 
     /// Whether `text` is a directive; `escape` works from here on.
     fn directive(&mut self, text: &str, number: u32) -> bool {
-        let span = Span { line: number, end_line: number };
+        let span = Span::line(number);
         match self.directives.line(text) {
             Ok(None) => false,
             Ok(Some((name, value))) => {
@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
     fn rest_of_line(
         &mut self,
         mut text: String,
-        start: u32,
+        begin: Span,
         problem: &mut Option<Problem>,
     ) -> String {
         let mut empty = false;
@@ -236,7 +236,7 @@ impl<'a> Reader<'a> {
             }
         }
         if empty {
-            let span = Span { line: start, end_line: self.lines.number() };
+            let span = Span { end_line: self.lines.number(), ..begin };
             self.empty_continuations.push(span);
         }
         text
@@ -338,7 +338,7 @@ impl Assembly {
 
     fn finish(&mut self, last: Span, instructions: usize) {
         if instructions == 0 {
-            let last = Span { line: last.line.max(1), end_line: last.end_line.max(1) };
+            let last = Span::line(last.line.max(1));
             self.error(last, Problem::new("no-instructions", "file with no instructions"));
         } else if self.stages.is_empty() && self.errors.is_empty() {
             let message = "dockerfile contains no stages to build";

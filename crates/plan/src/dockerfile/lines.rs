@@ -22,6 +22,12 @@ impl Line {
         self.text.trim_end_matches(['\r', '\n'])
     }
 
+    /// Where its first visible character is, in characters from 1.
+    pub(crate) fn column(&self) -> u32 {
+        let margin = self.text.chars().take_while(|c| c.is_whitespace()).count();
+        u32::try_from(margin).map_or(u32::MAX, |margin| margin.saturating_add(1))
+    }
+
     /// Whether its first visible character is `#`.
     pub(crate) fn is_comment(&self) -> bool {
         self.text.trim_start().starts_with('#')

@@ -1,6 +1,6 @@
 //! What is wrong with one instruction, before it has a place in a file.
 
-use bakehouse_model::{Diagnostic, Location, Severity};
+use bakehouse_model::{Diagnostic, Severity};
 
 use super::ast::Span;
 use super::{go_lower, go_upper};
@@ -31,7 +31,7 @@ impl Problem {
     }
 
     pub(crate) fn at(self, file: &str, span: Span, severity: Severity) -> Diagnostic {
-        let location = Location { file: file.to_owned(), line: span.line, end_line: span.end_line };
+        let location = span.of(file);
         Diagnostic {
             location: Some(location),
             severity,

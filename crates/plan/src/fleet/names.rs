@@ -83,7 +83,7 @@ pub(super) fn make_unique(
                 continue;
             }
             diagnostics.push(Diagnostic {
-                location: Some(Location { file: image.file.clone(), line: 1, end_line: 1 }),
+                location: Some(Location::file(image.file.clone())),
                 severity: Severity::Note,
                 code: "same-name".to_owned(),
                 message: format!(

@@ -17,7 +17,7 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 
 /// Where a span is, for people.
 pub(super) fn location(request: &Request<'_>, span: Span) -> Option<Location> {
-    Some(Location { file: request.file.to_owned(), line: span.line, end_line: span.end_line })
+    Some(span.of(request.file))
 }
 
 /// What a stage stands on.
@@ -93,7 +93,7 @@ impl<'a> Lowering<'a> {
     ) -> Result<Self, LowerFailure> {
         if request.dockerfile.stages.is_empty() {
             return Err(wrong(
-                location(request, Span { line: 1, end_line: 1 }),
+                location(request, Span::line(1)),
                 "no-stages",
                 "the Dockerfile has no stages to build",
             ));
@@ -131,7 +131,7 @@ impl<'a> Lowering<'a> {
         self.names.get(&name.to_lowercase()).copied().or_else(by_number).ok_or_else(|| {
             let known: Vec<&str> = self.names.keys().map(String::as_str).collect();
             wrong_with_help(
-                Some(Location { file: self.request.file.to_owned(), line: 1, end_line: 1 }),
+                Some(Location::file(self.request.file.to_owned())),
                 "unknown-target",
                 format!("target stage `{name}` could not be found"),
                 format!("the stages are: {}", known.join(", ")),
