@@ -30,11 +30,7 @@ const MAX_ROUNDS: usize = 8;
 
 /// Every wanted image, lowered.
 pub fn lower(request: &Request, lookup: &Lookup<'_>) -> Result<LoweredFleet, Failure> {
-    let mut known = Known {
-        roots: request.contexts.clone(),
-        prefix: request.prefix.clone(),
-        ..Known::default()
-    };
+    let mut known = Known { roots: request.contexts.clone(), ..Known::default() };
     let platform = request.settings.platform.as_ref().unwrap_or(&request.settings.build_platform);
     for (name, context) in &request.named_contexts {
         known.contexts.insert(name.clone(), lookup.context(name, context, platform)?);

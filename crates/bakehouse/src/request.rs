@@ -9,7 +9,7 @@ use bakehouse_model::oci::Platform;
 use bakehouse_model::op::{ContextSource, Network, Ulimit};
 use bakehouse_model::{Diagnostic, Location, Severity};
 use bakehouse_plan::dockerfile::ignore;
-use bakehouse_plan::fleet::{self, Fleet, Image, SourceFile, Surroundings};
+use bakehouse_plan::fleet::{self, Described, Fleet, Image, SourceFile, Surroundings};
 use bakehouse_plan::lower::{NoCache, Settings};
 use bakehouse_registry::Mirror;
 
@@ -132,7 +132,7 @@ impl Request {
             return Ok(());
         }
         let reasons = self.fleet.skipped.iter().map(|skipped| Diagnostic {
-            location: Some(Location::file(skipped.file.clone())),
+            location: Some(Location::file(skipped.path.clone())),
             severity: Severity::Error,
             code: "skipped".to_owned(),
             message: skipped.reason.clone(),
@@ -198,14 +198,19 @@ fn read_fleet(
         .file_name()
         .map_or_else(|| "image".to_owned(), |name| name.to_string_lossy().into_owned());
     let exists = |path: &str| root.join(path).symlink_metadata().is_ok();
+    let load = |path: &str| discovery::read(&root.join(path)).ok();
+    let given = |text: &String| text.split('=').next().unwrap_or_default().to_owned();
+    let contexts: Vec<String> = place.build_context.iter().map(given).collect();
     let around = Surroundings {
         repository: &repository,
         exists: &exists,
+        load: &load,
         settings,
         target: place.target.as_deref(),
         prefix,
+        contexts: &contexts,
     };
-    fleet::read(&found.files, &around)
+    fleet::read(&found.files, Described::default(), &around)
 }
 
 fn contexts(
@@ -219,7 +224,7 @@ fn contexts(
         let folder = match (&place.file, &place.context) {
             (Some(_), Some(context)) => cx.cwd.join(context),
             (Some(file), None) => parent(&cx.cwd.join(file)),
-            (None, _) => root.join(&image.context),
+            (None, _) => root.join(image.folder().unwrap_or(".")),
         };
         let dockerfile =
             if place.file.is_some() { cx.cwd.join(&image.file) } else { root.join(&image.file) };

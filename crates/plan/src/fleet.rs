@@ -1,27 +1,42 @@
 //! The fleet: every image of a repository, by name, with what it stands on.
 //!
-//! 1. [`read`]: each Dockerfile is parsed, named and given a context.
-//! 2. Names after `FROM`, `COPY --from` and `--mount from=` that mean another image of the
-//!    fleet become edges; cycles are errors that show the cycle.
-//! 3. [`lower_all`]: images become steps of one graph, parents first.
-//!
-//! What is here is inferred from the Dockerfiles alone.
+//! 1. `gather`: Dockerfiles are parsed; what bake files, compose files and `bakehouse.toml`
+//!    say ([`Definition`]) is merged with them. One image that several describe is one image.
+//! 2. `names`: each image gets a name, and all other names that people may call it by.
+//! 3. `connect`: names after `FROM`, `COPY --from` and `--mount from=`, and named contexts,
+//!    become edges where they mean another image of the fleet ([`Index`] says which).
+//! 4. `order`: parents first, with levels; cycles are errors that show the cycle.
+//! 5. [`lower_all`]: images become steps of one graph.
 
+mod connect;
+mod definition;
+mod families;
+mod gather;
+mod index;
 mod lowering;
 mod names;
+mod official;
+mod order;
+mod variants;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use bakehouse_model::oci::Reference;
+use bakehouse_model::oci::Platform;
 use bakehouse_model::{Diagnostic, Location, Severity};
 use serde::Serialize;
 
-use crate::dockerfile::mount::{self, MountType};
-use crate::dockerfile::{self, Dockerfile, InstructionKind};
-use crate::lower::{self, Request, Settings};
+use crate::dockerfile::Dockerfile;
+use crate::lower::{NoCache, Settings, Via};
 
+pub use definition::{
+    Class, ContextValue, Definition, DockerfileAt, Family, Group, NamedContext, Options, Policy,
+    Source, SourceKind, fits,
+};
+pub use index::{Index, TagMatch};
 pub use lowering::{Known, LoweredFleet, LoweredImage, lower_all};
-pub use names::{is_dockerfile_name, suggest};
+pub use names::{clean, is_dockerfile_name, suggest};
+pub use variants::{StageVariants, Variant};
 
 /// A Dockerfile that was found.
 #[derive(Debug, Clone)]
@@ -34,23 +49,104 @@ pub struct SourceFile {
     pub context: Option<String>,
 }
 
+/// What other files than Dockerfiles say.
+#[derive(Debug, Clone, Default)]
+pub struct Described {
+    /// Their images; the first one that describes an image is the one that counts.
+    pub definitions: Vec<Definition>,
+    /// Their groups.
+    pub groups: Vec<Group>,
+    /// What `bakehouse.toml` adds.
+    pub policy: Policy,
+}
+
 /// One image of the fleet.
 #[derive(Debug, Clone)]
 pub struct Image {
     /// Its name.
     pub name: String,
-    /// Its Dockerfile, from the repository's root.
+    /// Everything that it is called: its name, the names that definitions give it, and the
+    /// name of its file or folder.
+    pub aliases: BTreeSet<String>,
+    /// What it is published as, as written; the first definition's come first.
+    pub references: Vec<String>,
+    /// How many of the references are the first definition's: the tags that a push writes.
+    pub tags: usize,
+    /// Its Dockerfile, from the repository's root; `FILE#NAME` if it is within a definition.
     pub file: String,
-    /// Its context, from the repository's root; `.` for the root.
-    pub context: String,
+    /// Its context.
+    pub context: ContextValue,
     /// The stage that is wanted; the last one if none.
     pub target: Option<String>,
+    /// Its build arguments.
+    pub args: BTreeMap<String, String>,
+    /// What names in the Dockerfile stand for.
+    pub contexts: Vec<NamedContext>,
+    /// The platforms it is for; that of the machine if there are none.
+    pub platforms: Vec<Platform>,
+    /// What changes how it is built.
+    pub options: Options,
+    /// Who describes it; the one that counts first.
+    pub sources: Vec<Source>,
+    /// The project of the definition that counts; empty for a plain Dockerfile.
+    pub project: String,
+    /// The groups it is in.
+    pub groups: BTreeSet<String>,
+    /// Its class, a label for policy.
+    pub class: Option<String>,
+    /// The family whose base it is handed.
+    pub family: Option<String>,
     /// What the file says.
-    pub dockerfile: Dockerfile,
+    pub dockerfile: Arc<Dockerfile>,
     /// Images of the fleet that it stands on.
     pub needs: Vec<Edge>,
-    /// Other images that it stands on, as written.
-    pub external: Vec<String>,
+    /// Other images that it stands on.
+    pub external: Vec<External>,
+    /// The longest chain of images of the fleet below it.
+    pub level: usize,
+    /// Why it cannot be built as it is.
+    pub unbuildable: Option<Diagnostic>,
+}
+
+impl Image {
+    /// The folder of its context, if it is one of this repository.
+    pub fn folder(&self) -> Option<&str> {
+        match &self.context {
+            ContextValue::Folder(folder) => Some(folder),
+            _ => None,
+        }
+    }
+
+    /// What kind of file describes it.
+    pub fn kind(&self) -> SourceKind {
+        self.sources.first().map_or(SourceKind::Dockerfile, |source| source.kind)
+    }
+
+    /// Where it is described.
+    pub fn location(&self) -> Location {
+        let first = self.sources.first();
+        first.map_or_else(|| Location::file(self.file.clone()), |source| source.location.clone())
+    }
+
+    /// What the command line says, with what the image's own definition says beneath it.
+    pub fn settings(&self, given: &Settings) -> Settings {
+        let mut settings = given.clone();
+        let with = |own: &BTreeMap<String, String>, given: &BTreeMap<String, String>| {
+            let mut all = own.clone();
+            all.extend(given.clone());
+            all
+        };
+        settings.build_args = with(&self.args, &given.build_args);
+        settings.labels = with(&self.options.labels, &given.labels);
+        if given.no_cache == NoCache::Nothing {
+            settings.no_cache = match (self.options.no_cache, &self.options.no_cache_filter) {
+                (true, _) => NoCache::Everything,
+                (false, stages) if stages.is_empty() => NoCache::Nothing,
+                (false, stages) => NoCache::Stages(stages.clone()),
+            };
+        }
+        settings
+    }
 }
 
 /// An image stands on another one.
@@ -60,15 +156,30 @@ pub struct Edge {
     pub image: String,
     /// How it is named there.
     pub reference: String,
+    /// What names it.
+    pub via: Via,
+    /// Where.
+    pub location: Option<Location>,
+    /// Whether the other image is published under that very tag.
+    pub tag: TagMatch,
+}
+
+/// An image stands on one from elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct External {
+    /// How it is named.
+    pub reference: String,
+    /// What names it.
+    pub via: Via,
     /// Where.
     pub location: Option<Location>,
 }
 
 /// A file that is no image, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Skipped {
     /// The file.
-    pub file: String,
+    pub path: String,
     /// Why.
     pub reason: String,
 }
@@ -82,12 +193,38 @@ pub struct Fleet {
     pub diagnostics: Vec<Diagnostic>,
     /// Files that are left out.
     pub skipped: Vec<Skipped>,
+    /// Sets of images that are built by one name.
+    pub groups: Vec<Group>,
+    /// What a reference means.
+    pub index: Index,
+    by_name: BTreeMap<String, usize>,
 }
 
 impl Fleet {
     /// The image of that name.
     pub fn image(&self, name: &str) -> Option<&Image> {
-        self.images.iter().find(|image| image.name == name)
+        self.by_name.get(name).and_then(|at| self.images.get(*at))
+    }
+
+    /// The names of the images that `name` means: an image by its name, by what else it is
+    /// called if nothing else is called so, or the members of a group.
+    pub fn meant(&self, name: &str) -> Vec<String> {
+        if self.by_name.contains_key(name) {
+            return vec![name.to_owned()];
+        }
+        let of = |image: &Image| image.name.clone();
+        let groups: Vec<String> =
+            self.images.iter().filter(|image| image.groups.contains(name)).map(of).collect();
+        if !groups.is_empty() {
+            return groups;
+        }
+        let called = |image: &&Image| {
+            image.aliases.contains(name)
+                || image.references.iter().any(|reference| reference == name)
+                || image.file == name
+        };
+        let called: Vec<String> = self.images.iter().filter(called).map(of).collect();
+        if called.len() == 1 { called } else { Vec::new() }
     }
 
     /// Whether something is wrong.
@@ -106,6 +243,40 @@ impl Fleet {
         }
         all
     }
+
+    /// `names` and all that stands on them.
+    pub fn with_users(&self, names: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut all = names.clone();
+        // Parents come first, so one pass sees every user.
+        for image in &self.images {
+            if image.needs.iter().any(|edge| all.contains(&edge.image)) {
+                all.insert(image.name.clone());
+            }
+        }
+        all
+    }
+
+    /// How many images stand on each one directly.
+    pub fn used_by(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for image in &self.images {
+            for edge in &image.needs {
+                users.entry(&edge.image).or_default().push(&image.name);
+            }
+        }
+        users
+    }
+
+    /// Every image from elsewhere, with the images that stand on it.
+    pub fn external(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for image in &self.images {
+            for external in &image.external {
+                users.entry(&external.reference).or_default().push(&image.name);
+            }
+        }
+        users
+    }
 }
 
 /// What [`read`] has to know besides the files.
@@ -114,12 +285,16 @@ pub struct Surroundings<'a> {
     pub repository: &'a str,
     /// Whether a path, from the repository's root, is there.
     pub exists: &'a dyn Fn(&str) -> bool,
+    /// A file that a definition names, from the repository's root.
+    pub load: &'a dyn Fn(&str) -> Option<Vec<u8>>,
     /// What the command line says.
     pub settings: &'a Settings,
     /// The stage that is wanted, of every image.
     pub target: Option<&'a str>,
     /// Where images without a reference of their own go: `registry/prefix`.
     pub prefix: Option<&'a str>,
+    /// The names that the command line gives a context.
+    pub contexts: &'a [String],
 }
 
 impl std::fmt::Debug for Surroundings<'_> {
@@ -128,264 +303,41 @@ impl std::fmt::Debug for Surroundings<'_> {
     }
 }
 
-/// Reads a fleet from its Dockerfiles.
-pub fn read(files: &[SourceFile], around: &Surroundings<'_>) -> Fleet {
-    let mut fleet = Fleet::default();
-    let mut images = Vec::new();
-    for file in files {
-        if let Some(reason) = skip_reason(file) {
-            fleet.skipped.push(Skipped { file: file.path.clone(), reason });
-            continue;
-        }
-        let parsed = dockerfile::parse(&file.text, &file.path);
-        let broken = parsed.diagnostics.iter().any(|d| d.severity == Severity::Error);
-        fleet.diagnostics.extend(parsed.diagnostics);
-        if let Some(reason) = foreign_front_end(&parsed.dockerfile) {
-            fleet.skipped.push(Skipped { file: file.path.clone(), reason });
-        } else if !broken {
-            images.push(image(file, parsed.dockerfile, around));
-        }
-    }
-    fleet.diagnostics.extend(fleet.skipped.iter().map(|skipped| Diagnostic {
-        location: Some(Location::file(skipped.file.clone())),
+/// Reads a fleet from its Dockerfiles and from what else is said of them.
+pub fn read(files: &[SourceFile], described: Described, around: &Surroundings<'_>) -> Fleet {
+    let Described { definitions, groups, policy } = described;
+    let mut gathered = gather::gather(files, definitions, around);
+    let mut images = std::mem::take(&mut gathered.images);
+    let mut diagnostics = std::mem::take(&mut gathered.diagnostics);
+    names::give(&mut images, around.repository, &mut diagnostics);
+    families::inject(&mut images, &policy, &mut diagnostics);
+    let index = Index::new(&images, &policy, around.prefix);
+    let index = connect::connect(&mut images, index, around, &mut diagnostics);
+    let images = order::in_order(images, &mut diagnostics);
+    let mut fleet = Fleet { skipped: gathered.skipped, groups, index, ..Fleet::default() };
+    fleet.by_name = images.iter().enumerate().map(|(at, image)| (image.name.clone(), at)).collect();
+    fleet.images = images;
+    classify(&mut fleet, &policy);
+    diagnostics.extend(fleet.skipped.iter().map(|skipped| Diagnostic {
+        location: Some(Location::file(skipped.path.clone())),
         severity: Severity::Note,
         code: "skipped".to_owned(),
         message: format!("this file is left out: {}", skipped.reason),
-        help: None,
+        help: Some("name it in a bake file, a compose file or `bakehouse.toml` to have it".into()),
     }));
-    names::make_unique(&mut images, around.repository, &mut fleet.diagnostics);
-    connect(&mut images, around, &mut fleet.diagnostics);
-    fleet.images = in_order(images, &mut fleet.diagnostics);
-    fleet.diagnostics.sort();
-    fleet.diagnostics.dedup();
+    diagnostics.sort();
+    diagnostics.dedup();
+    fleet.diagnostics = diagnostics;
     fleet
 }
 
-/// Why a file that is called like a Dockerfile is none.
-fn skip_reason(file: &SourceFile) -> Option<String> {
-    let text = String::from_utf8_lossy(&file.text);
-    let template = |line: &str| {
-        let line = line.trim_start();
-        line.starts_with("{%") || line.starts_with("{{") || line.starts_with("FROM {{")
-    };
-    if text.lines().any(template) {
-        return Some("a template: it has `{{` or `{%` where an instruction should be".to_owned());
-    }
-    None
-}
-
-/// Front ends other than Docker's own are programs that are not here.
-fn foreign_front_end(dockerfile: &Dockerfile) -> Option<String> {
-    let syntax = dockerfile.directives.syntax.as_ref()?.value.clone();
-    let name = syntax.split(['@', ':']).next().unwrap_or(&syntax);
-    let own = [
-        "docker/dockerfile",
-        "docker/dockerfile-upstream",
-        "docker.io/docker/dockerfile",
-        "docker.io/docker/dockerfile-upstream",
-    ];
-    (!own.contains(&name)).then(|| {
-        format!(
-            "its `# syntax={syntax}` is another front end, which only BuildKit can run: build it with Docker"
-        )
-    })
-}
-
-fn image(file: &SourceFile, dockerfile: Dockerfile, around: &Surroundings<'_>) -> Image {
-    let context = match &file.context {
-        Some(context) => context.clone(),
-        None => infer_context(&file.path, &dockerfile, around),
-    };
-    Image {
-        name: names::of_file(&file.path, around.repository),
-        file: file.path.clone(),
-        context,
-        target: around.target.map(str::to_owned),
-        dockerfile,
-        needs: Vec::new(),
-        external: Vec::new(),
-    }
-}
-
-/// The nearest folder, from the file's own up to the root, that has all paths that the file
-/// copies or mounts by name; the one with most of them if none has all.
-fn infer_context(path: &str, dockerfile: &Dockerfile, around: &Surroundings<'_>) -> String {
-    let sources = literal_sources(dockerfile);
-    let own = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let mut best = (0, own);
-    let mut folder = own;
-    loop {
-        let has = |source: &&String| {
-            let source = source.trim_start_matches('/');
-            (around.exists)(&if folder.is_empty() {
-                source.to_owned()
-            } else {
-                format!("{folder}/{source}")
-            })
+/// Gives images their classes; the first one that fits counts.
+fn classify(fleet: &mut Fleet, policy: &Policy) {
+    for image in &mut fleet.images {
+        let fitting = |class: &&Class| {
+            class.level == Some(image.level)
+                || class.images.iter().any(|pattern| fits(pattern, &image.name))
         };
-        let found = sources.iter().filter(has).count();
-        if found > best.0 {
-            best = (found, folder);
-        }
-        if found == sources.len() || folder.is_empty() {
-            break;
-        }
-        folder = folder.rsplit_once('/').map_or("", |(up, _)| up);
+        image.class = policy.classes.iter().find(fitting).map(|class| class.name.clone());
     }
-    if best.1.is_empty() { ".".to_owned() } else { best.1.to_owned() }
-}
-
-/// Paths that are copied or mounted from the context and have neither variables nor wildcards.
-fn literal_sources(dockerfile: &Dockerfile) -> BTreeSet<String> {
-    let literal = |source: &String| {
-        !source.contains(['$', '*', '?', '[', '"', '\''])
-            && !source.contains("://")
-            && !matches!(source.as_str(), "." | "./" | "/" | "")
-    };
-    let mut sources = BTreeSet::new();
-    for instruction in dockerfile.stages.iter().flat_map(|stage| &stage.instructions) {
-        match &instruction.kind {
-            InstructionKind::Copy(copy) if copy.from.is_none() => {
-                sources.extend(copy.transfer.sources.iter().cloned());
-            }
-            InstructionKind::Add(add) => sources.extend(add.transfer.sources.iter().cloned()),
-            InstructionKind::Run(run) => {
-                sources.extend(run.mounts.iter().filter_map(|csv| bind_source(csv)));
-            }
-            _ => {}
-        }
-    }
-    sources.retain(literal);
-    sources
-}
-
-/// What a mount of a RUN takes from the context.
-fn bind_source(csv: &str) -> Option<String> {
-    let mount = mount::parse_mount(csv, &mut |word| Ok(word.to_owned())).ok()?;
-    (mount.kind == MountType::Bind && mount.from.is_none()).then_some(mount.source)
-}
-
-/// Turns names of bases into edges.
-fn connect(images: &mut [Image], around: &Surroundings<'_>, diagnostics: &mut Vec<Diagnostic>) {
-    let names: BTreeSet<String> = images.iter().map(|image| image.name.clone()).collect();
-    for image in images {
-        let request = Request {
-            image: &image.name,
-            dockerfile: &image.dockerfile,
-            file: &image.file,
-            context: Some(bakehouse_model::op::ContextSource {
-                name: "context".to_owned(),
-                root: String::new(),
-                ignore: Vec::new(),
-            }),
-            target: image.target.as_deref(),
-            settings: around.settings,
-        };
-        let questions = match lower::references(&request) {
-            Ok(questions) => questions,
-            Err(diagnostic) => {
-                diagnostics.push(*diagnostic);
-                continue;
-            }
-        };
-        for question in questions {
-            match fleet_image(&question.name, &names, &image.name, around.prefix) {
-                Some(parent) if image.needs.iter().any(|edge| edge.image == parent) => {}
-                Some(parent) => image.needs.push(Edge {
-                    image: parent,
-                    reference: question.name,
-                    location: question.location,
-                }),
-                None if image.external.contains(&question.name) => {}
-                None => image.external.push(question.name),
-            }
-        }
-    }
-}
-
-/// The image of the fleet that `name` means, if it means one.
-///
-/// A name without a registry means an image of that name. A name in a registry other than
-/// Docker Hub means the image that its last word names, and so does one below `prefix`.
-/// Neither does so with another tag than `latest`, and no image stands on itself.
-pub(crate) fn fleet_image(
-    name: &str,
-    names: &BTreeSet<String>,
-    own: &str,
-    prefix: Option<&str>,
-) -> Option<String> {
-    let reference: Reference = name.parse().ok()?;
-    if reference.digest().is_some() {
-        return None;
-    }
-    let last = reference.repository().rsplit('/').next()?;
-    let bare = reference.familiar().split(':').next() == Some(last);
-    let below = prefix.is_some_and(|prefix| {
-        let whole = format!("{}/{}", reference.registry(), reference.repository());
-        whole == format!("{prefix}/{last}")
-    });
-    let foreign = reference.registry() != "docker.io";
-    let latest = reference.tag() == Some("latest");
-    let fits = latest && (bare || foreign || below);
-    (fits && last != own && names.contains(last)).then(|| last.to_owned())
-}
-
-/// Parents first, else by name. Images on a cycle are reported and left out.
-fn in_order(images: Vec<Image>, diagnostics: &mut Vec<Diagnostic>) -> Vec<Image> {
-    let mut waiting: BTreeMap<String, Image> =
-        images.into_iter().map(|image| (image.name.clone(), image)).collect();
-    let mut ordered: Vec<Image> = Vec::with_capacity(waiting.len());
-    loop {
-        let ready: Vec<String> = waiting
-            .values()
-            .filter(|image| image.needs.iter().all(|edge| !waiting.contains_key(&edge.image)))
-            .map(|image| image.name.clone())
-            .collect();
-        if ready.is_empty() {
-            break;
-        }
-        ordered.extend(ready.iter().filter_map(|name| waiting.remove(name)));
-    }
-    if let Some(diagnostic) = cycle(&waiting) {
-        diagnostics.push(diagnostic);
-    }
-    ordered
-}
-
-/// The cycle among images that wait for each other, from the smallest name on it.
-fn cycle(waiting: &BTreeMap<String, Image>) -> Option<Diagnostic> {
-    let mut path: Vec<&str> = Vec::new();
-    let mut name = waiting.keys().next()?.as_str();
-    while !path.contains(&name) {
-        path.push(name);
-        // Every image that waits has a need that waits, so the walk ends in a cycle.
-        name = waiting[name]
-            .needs
-            .iter()
-            .map(|e| e.image.as_str())
-            .find(|n| waiting.contains_key(*n))?;
-    }
-    let start = path.iter().position(|n| *n == name)?;
-    let mut on: Vec<&str> = path[start..].to_vec();
-    let smallest = on.iter().enumerate().min_by_key(|(_, n)| **n).map_or(0, |(at, _)| at);
-    on.rotate_left(smallest);
-    let edges: Vec<String> = on
-        .iter()
-        .enumerate()
-        .map(|(at, name)| {
-            let next = on[(at + 1) % on.len()];
-            let edge = waiting[*name].needs.iter().find(|edge| edge.image == next);
-            let place = edge.and_then(|e| e.location.as_ref()).map(ToString::to_string);
-            format!("`{name}` stands on `{next}` ({})", place.unwrap_or_default())
-        })
-        .collect();
-    let location =
-        waiting[on[0]].needs.iter().find(|e| on.contains(&e.image.as_str()))?.location.clone();
-    Some(Diagnostic {
-        location,
-        severity: Severity::Error,
-        code: "image-cycle".to_owned(),
-        message: format!("images stand on each other: {}", edges.join(", ")),
-        help: Some("one of them has to start from another base".to_owned()),
-    })
 }

@@ -172,6 +172,33 @@ pub struct BaseQuestion {
     pub location: Option<Location>,
     /// The stage that may have been meant.
     pub near: Option<String>,
+    /// What names it.
+    pub via: Via,
+}
+
+/// What names an image that another one stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Via {
+    /// `FROM`.
+    From,
+    /// `COPY --from`.
+    CopyFrom,
+    /// `RUN --mount=from=`.
+    Mount,
+    /// A named context, whatever the Dockerfile does with it.
+    Context,
+}
+
+impl std::fmt::Display for Via {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::From => "FROM",
+            Self::CopyFrom => "COPY --from",
+            Self::Mount => "RUN --mount",
+            Self::Context => "context",
+        })
+    }
 }
 
 /// Lowers one image into `graph`.
@@ -187,26 +214,17 @@ pub fn lower(
     Ok(lowering.finish(target))
 }
 
-/// Every image name that the wanted stage of `request` would ask `bases` for if nothing was
-/// known: the edges of the fleet's graph. Variables come from defaults and build args.
-pub fn references(request: &Request<'_>) -> Result<Vec<BaseQuestion>, Box<Diagnostic>> {
+/// Every image name that the wanted stage of `request` asks `bases` for and does not get
+/// answered: the edges of the fleet's graph. Variables come from defaults and build args.
+pub fn references(
+    request: &Request<'_>,
+    bases: &dyn Bases,
+) -> Result<Vec<BaseQuestion>, Box<Diagnostic>> {
     let mut graph = Graph::default();
-    match lower(request, &Nothing, &mut graph) {
+    match lower(request, bases, &mut graph) {
         Ok(_) => Ok(Vec::new()),
         Err(LowerFailure::Needs(needs)) => Ok(needs),
         Err(LowerFailure::Wrong(diagnostic)) => Err(diagnostic),
-    }
-}
-
-struct Nothing;
-
-impl Bases for Nothing {
-    fn named(&self, _: &str, _: &Platform) -> Option<Base> {
-        None
-    }
-
-    fn image(&self, _: &str, _: &Platform) -> Base {
-        Base::Unknown
     }
 }
 

@@ -10,7 +10,8 @@ use bakehouse_model::{ChainId, Digest, Key, Record, Snapshot};
 use bakehouse_plan::dockerfile;
 use bakehouse_plan::evaluate::{Contents, Decision, Evaluation, Question, Remembered};
 use bakehouse_plan::fleet::{
-    Fleet, Known, LoweredFleet, SourceFile, Surroundings, is_dockerfile_name, lower_all, read,
+    Described, Fleet, Known, LoweredFleet, SourceFile, Surroundings, is_dockerfile_name, lower_all,
+    read,
 };
 use bakehouse_plan::graph::StepIndex;
 use bakehouse_plan::key;
@@ -98,8 +99,10 @@ impl Demo {
             settings: &settings,
             target: None,
             prefix: None,
+            load: &|_| None,
+            contexts: &[],
         };
-        let fleet = read(&files, &around);
+        let fleet = read(&files, Described::default(), &around);
         assert_eq!(fleet.images.len(), written.images.len());
         let base = BaseImage {
             source: ImageSource {

@@ -28,14 +28,14 @@ fn report(request: &Request, format: Format, cx: &mut Context) -> Result<(), Fai
                 .map(|image| GraphImage {
                     name: image.name.clone(),
                     file: image.file.clone(),
-                    context: image.context.clone(),
+                    context: image.context.to_string(),
                     needs: image.needs.iter().map(|edge| edge.image.clone()).collect(),
-                    notes: image.external.iter().map(|name| format!("from {name}")).collect(),
+                    notes: image.external.iter().map(|e| format!("from {}", e.reference)).collect(),
                 })
                 .collect();
             let mut text = tree(&images, cx.style());
             for skipped in &request.fleet.skipped {
-                text.push_str(&format!("skipped {}: {}\n", skipped.file, skipped.reason));
+                text.push_str(&format!("skipped {}: {}\n", skipped.path, skipped.reason));
             }
             super::print(cx, &text)
         }
@@ -58,7 +58,7 @@ pub fn value(request: &Request) -> serde_json::Value {
             json!({
                 "name": image.name,
                 "file": image.file,
-                "context": image.context,
+                "context": image.context.to_string(),
                 "needs": image.needs,
                 "external": image.external,
                 "used_by": used_by,

@@ -1,10 +1,12 @@
-//! What an image is called when nobody says so: by its file's suffix, else by its folder.
+//! What an image is called: as it is published, else as its definition calls it, else by its
+//! file's suffix or folder.
 
 use std::collections::BTreeMap;
 
-use bakehouse_model::{Diagnostic, Location, Severity};
+use bakehouse_model::oci::Reference;
+use bakehouse_model::{Diagnostic, Severity};
 
-use super::Image;
+use super::{Image, SourceKind};
 
 /// Folders that say nothing about what is in them.
 const EMPTY_WORDS: &[&str] = &["docker", ".docker", "build", "deploy", "container", "image", "."];
@@ -50,7 +52,7 @@ fn of_folder(folder: &str, repository: &str) -> String {
 }
 
 /// As a repository's name must be: lower-case words and digits, joined by one of `._-`.
-fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let c = c.to_ascii_lowercase();
@@ -64,39 +66,41 @@ fn clean(text: &str) -> String {
     if out.is_empty() { "image".to_owned() } else { out.to_owned() }
 }
 
-/// Gives images of one name the names of their folders too, and says so.
-pub(super) fn make_unique(
-    images: &mut [Image],
-    repository: &str,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
-    let mut by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (index, image) in images.iter().enumerate() {
-        by_name.entry(image.name.clone()).or_default().push(index);
+/// Gives every image its name, and says where that was not clear.
+///
+/// What an image is published as comes first, then the name that a bake file or
+/// `bakehouse.toml` gives it, then its file's suffix or folder. A Dockerfile that several
+/// images share says nothing about their names: those are called as their definitions call
+/// them.
+pub(super) fn give(images: &mut [Image], repository: &str, diagnostics: &mut Vec<Diagnostic>) {
+    let mut on_file: BTreeMap<String, usize> = BTreeMap::new();
+    for image in images.iter() {
+        *on_file.entry(image.file.clone()).or_insert(0) += 1;
     }
-    for (name, indexes) in by_name.into_iter().filter(|(_, indexes)| indexes.len() > 1) {
-        let files: Vec<String> = indexes.iter().map(|i| images[*i].file.clone()).collect();
-        for index in indexes {
-            let image = &mut images[index];
-            image.name = longer(&image.file, &name, repository);
-            if image.name == name {
-                continue;
+    let candidates: Vec<Vec<String>> =
+        images.iter().map(|image| candidates(image, on_file[&image.file], repository)).collect();
+    for (image, candidates) in images.iter_mut().zip(&candidates) {
+        image.name.clone_from(&candidates[0]);
+        image.aliases.extend(candidates.iter().cloned());
+    }
+    // Whoever shares a name gets the next one that it could have.
+    let most = candidates.iter().map(Vec::len).max().unwrap_or(0);
+    for round in 1..most {
+        for (name, indexes) in shared(images) {
+            for index in &indexes {
+                if let Some(next) = candidates[*index].get(round) {
+                    images[*index].name.clone_from(next);
+                }
             }
-            diagnostics.push(Diagnostic {
-                location: Some(Location::file(image.file.clone())),
-                severity: Severity::Note,
-                code: "same-name".to_owned(),
-                message: format!(
-                    "{} files would be called `{name}`, so this image is `{}`",
-                    files.len(),
-                    image.name
-                ),
-                help: Some(
-                    "give the Dockerfiles folders or suffixes of their own to choose the names"
-                        .to_owned(),
-                ),
-            });
+            tell(images, &name, &indexes, diagnostics);
         }
+    }
+    for (name, indexes) in shared(images) {
+        for index in &indexes {
+            let image = &mut images[*index];
+            image.name = longer(&image.file, &name, repository);
+        }
+        tell(images, &name, &indexes, diagnostics);
     }
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
     for image in images {
@@ -105,6 +109,73 @@ pub(super) fn make_unique(
         if *count > 1 {
             image.name = format!("{}-{count}", image.name);
         }
+    }
+}
+
+/// What an image could be called, the best first; never empty.
+fn candidates(image: &Image, on_file: usize, repository: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let mut add = |name: String| {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    };
+    if let Some(name) = image.references.first().and_then(|reference| published(reference)) {
+        add(name);
+    }
+    let named = |kind: SourceKind| image.sources.iter().find(move |source| source.kind == kind);
+    for kind in [SourceKind::Config, SourceKind::Bake] {
+        if let Some(source) = named(kind) {
+            add(source.name.clone());
+        }
+    }
+    let service = named(SourceKind::Compose).map(|source| source.name.clone());
+    let of_file = (!image.file.contains('#')).then(|| of_file(&image.file, repository));
+    let mut rest = [of_file, service];
+    if on_file > 1 {
+        rest.reverse();
+    }
+    rest.into_iter().flatten().for_each(add);
+    if names.is_empty() {
+        names.push(clean(&image.name));
+    }
+    names
+}
+
+/// The last word of a reference.
+fn published(reference: &str) -> Option<String> {
+    let reference: Reference = reference.parse().ok()?;
+    reference.repository().rsplit('/').next().map(str::to_owned)
+}
+
+/// Names that several images have.
+fn shared(images: &[Image]) -> Vec<(String, Vec<usize>)> {
+    let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, image) in images.iter().enumerate() {
+        by_name.entry(&image.name).or_default().push(index);
+    }
+    let several = by_name.into_iter().filter(|(_, indexes)| indexes.len() > 1);
+    several.map(|(name, indexes)| (name.to_owned(), indexes)).collect()
+}
+
+fn tell(images: &[Image], name: &str, indexes: &[usize], diagnostics: &mut Vec<Diagnostic>) {
+    for index in indexes {
+        let image = &images[*index];
+        // Targets of one bake file have names of their own; nothing is in doubt.
+        if image.name == name || image.kind() == SourceKind::Bake {
+            continue;
+        }
+        diagnostics.push(Diagnostic {
+            location: Some(image.location()),
+            severity: Severity::Note,
+            code: "same-name".to_owned(),
+            message: format!(
+                "{} images would be called `{name}`, so this one is `{}`",
+                indexes.len(),
+                image.name
+            ),
+            help: Some("name it in `bakehouse.toml` to choose another".to_owned()),
+        });
     }
 }
 

@@ -75,17 +75,18 @@ impl Lowering<'_> {
         platform: Platform,
     ) -> Result<Option<BaseQuestion>, LowerFailure> {
         let span = self.states[index].span;
-        let name = self.states[index].base_name.clone();
+        let (name, via) = (self.states[index].base_name.clone(), self.states[index].via);
         let mut resolved = platform.clone();
         match base {
             Base::Unknown => {
                 let known = self.names.keys().map(String::as_str);
                 let near = crate::fleet::suggest(&name, known).map(str::to_owned);
-                return Ok(Some(BaseQuestion { name, platform, location: self.place(span), near }));
+                let location = self.place(span);
+                return Ok(Some(BaseQuestion { name, platform, location, near, via }));
             }
             Base::Ask(name) => {
                 let location = self.place(span);
-                return Ok(Some(BaseQuestion { name, platform, location, near: None }));
+                return Ok(Some(BaseQuestion { name, platform, location, near: None, via }));
             }
             Base::Scratch => self.states[index].image = empty_image(&platform),
             Base::Refused(why) => return Err(wrong(self.place(span), "base-refused", why)),

@@ -7,7 +7,7 @@ use bakehouse_model::oci::{ImageConfig, Platform, RunConfig};
 use bakehouse_model::op::{self, Op};
 
 use super::args::{ArgEnv, global_args};
-use super::{Base, Bases, LowerFailure, Lowered, NoCache, Request, wrong, wrong_with_help};
+use super::{Base, Bases, LowerFailure, Lowered, NoCache, Request, Via, wrong, wrong_with_help};
 use crate::dockerfile::words::Lexer;
 use crate::dockerfile::{Instruction, InstructionKind, Span, Stage, mount};
 use crate::graph::{Graph, NewStep, Origin, StepIndex};
@@ -68,6 +68,8 @@ pub(super) struct State {
     pub(super) replaced: Option<Base>,
     pub(super) resolved: bool,
     pub(super) triggers_fired: bool,
+    /// What names what it stands on.
+    pub(super) via: Via,
 }
 
 /// The lowering of one Dockerfile.
@@ -253,7 +255,7 @@ impl<'a> Lowering<'a> {
 
     fn mount_source(&mut self, csv: &str, span: Span) -> Option<usize> {
         // A mount's `from` is looked up before variables are known, as BuildKit does.
-        mount::mount_from(csv).map(|from| self.named_source(&from, span))
+        mount::mount_from(csv).map(|from| self.named_source(&from, span, Via::Mount))
     }
 
     fn source(&mut self, from: &str, span: Span) -> Result<usize, LowerFailure> {
@@ -263,10 +265,10 @@ impl<'a> Lowering<'a> {
                 wrong(self.place(span), "unknown-stage", format!("invalid stage index {number}"))
             });
         }
-        Ok(self.named_source(from, span))
+        Ok(self.named_source(from, span, Via::CopyFrom))
     }
 
-    fn named_source(&mut self, from: &str, span: Span) -> usize {
+    fn named_source(&mut self, from: &str, span: Span, via: Via) -> usize {
         if let Some(index) = self.names.get(&from.to_lowercase()) {
             return *index;
         }
@@ -276,6 +278,7 @@ impl<'a> Lowering<'a> {
         let mut state = State::new(from, span);
         state.name = from.to_owned();
         state.unregistered = true;
+        state.via = via;
         state.under = if from == "scratch" { Under::Scratch } else { Under::External };
         self.states.push(state);
         self.externals.insert(from.to_owned(), self.states.len() - 1);
@@ -449,6 +452,7 @@ impl State {
             replaced: None,
             resolved: false,
             triggers_fired: false,
+            via: Via::From,
         }
     }
 }

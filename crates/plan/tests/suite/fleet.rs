@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bakehouse_model::Severity;
 use bakehouse_model::oci::{Platform, RunConfig};
-use bakehouse_plan::fleet::{Fleet, Known, SourceFile, Surroundings, lower_all, read};
+use bakehouse_plan::fleet::{Described, Fleet, Known, SourceFile, Surroundings, lower_all, read};
 use bakehouse_plan::lower::{Base, Settings};
 
 use crate::build::{folder, image};
@@ -25,11 +25,14 @@ fn fleet_of(files: &[(&str, &str)], others: &[&str], prefix: Option<&str>) -> Fl
     };
     read(
         &files,
+        Described::default(),
         &Surroundings {
             repository: "Repo",
             exists: &exists,
+            load: &|_| None,
             settings: &settings,
             target: None,
+            contexts: &[],
             prefix,
         },
     )
@@ -68,15 +71,15 @@ fn images_are_named_by_suffix_then_folder_then_repository() {
 
 #[test]
 fn images_of_one_name_get_their_folders_names_too() {
-    let files = [("a/api/Dockerfile", "FROM x"), ("b/api/Dockerfile", "FROM x")];
+    let files = [("a/api/Dockerfile", "FROM scratch"), ("b/api/Dockerfile", "FROM scratch")];
     let fleet = fleet(&files);
     assert_eq!(names(&fleet), ["a-api", "b-api"]);
     let notes: Vec<String> = fleet.diagnostics.iter().map(ToString::to_string).collect();
     assert_eq!(
         notes,
         [
-            "a/api/Dockerfile:1: 2 files would be called `api`, so this image is `a-api`",
-            "b/api/Dockerfile:1: 2 files would be called `api`, so this image is `b-api`",
+            "a/api/Dockerfile:1: 2 images would be called `api`, so this one is `a-api`",
+            "b/api/Dockerfile:1: 2 images would be called `api`, so this one is `b-api`",
         ]
     );
     assert!(fleet.diagnostics.iter().all(|d| d.severity == Severity::Note));
@@ -120,7 +123,7 @@ fn the_context_is_the_nearest_folder_that_has_all_that_is_copied() {
         let text = format!("FROM x\n{text}");
         let fleet = fleet_of(&[("apps/api/Dockerfile", &text)], &others, None);
         assert!(!fleet.has_errors(), "{text}: {:?}", fleet.diagnostics);
-        assert_eq!(fleet.images[0].context, context, "{text}");
+        assert_eq!(fleet.images[0].folder(), Some(context), "{text}");
     }
 }
 
@@ -135,8 +138,8 @@ fn names_of_bases_mean_images_of_the_fleet() {
         ("FROM docker.io/us/base", true),
         ("FROM us/base", true),
         ("FROM them/base", false),
-        ("FROM base:1.0", false),
-        ("FROM ghcr.io/us/base:1.0", false),
+        ("FROM base:1.0", true),
+        ("FROM ghcr.io/us/base:1.0", true),
         ("FROM ghcr.io/us/other", false),
         ("FROM x\nCOPY --from=base /a /b", true),
         ("FROM x\nRUN --mount=from=base,target=/b y", true),
@@ -163,7 +166,7 @@ fn a_name_at_a_digest_or_of_the_image_itself_is_no_edge() {
     let files = [("app/Dockerfile", pinned.as_str()), ("base/Dockerfile", "FROM base")];
     let fleet = fleet(&files);
     assert!(edges(&fleet).is_empty());
-    assert_eq!(fleet.image("base").unwrap().external, ["base"]);
+    assert_eq!(fleet.image("base").unwrap().external[0].reference, "base");
     assert!(!fleet.has_errors());
 }
 
@@ -185,11 +188,11 @@ fn needs_are_followed_all_the_way() {
 #[test]
 fn images_that_stand_on_each_other_are_told_as_a_ring_with_places() {
     let files = [
-        ("b/Dockerfile", "FROM x AS y\nFROM c"),
+        ("b/Dockerfile", "FROM redis AS y\nFROM c"),
         ("c/Dockerfile", "FROM a"),
         ("a/Dockerfile", "# a comment\nFROM b"),
         ("app/Dockerfile", "FROM a"),
-        ("good/Dockerfile", "FROM x"),
+        ("good/Dockerfile", "FROM redis"),
     ];
     let fleet = fleet(&files);
     assert_eq!(names(&fleet), ["good"]);
@@ -211,9 +214,9 @@ fn what_is_no_dockerfile_of_ours_is_skipped_and_said() {
     ];
     let fleet = fleet(&files);
     assert_eq!(names(&fleet), ["o"]);
-    let skipped: Vec<&str> = fleet.skipped.iter().map(|skipped| skipped.file.as_str()).collect();
-    assert_eq!(skipped, ["t/Dockerfile", "j/Dockerfile", "f/Dockerfile"]);
-    assert!(fleet.skipped[2].reason.contains("other/frontend:1"));
+    let skipped: Vec<&str> = fleet.skipped.iter().map(|skipped| skipped.path.as_str()).collect();
+    assert_eq!(skipped, ["f/Dockerfile", "j/Dockerfile", "t/Dockerfile"]);
+    assert!(fleet.skipped[0].reason.contains("other/frontend:1"));
 }
 
 #[test]
@@ -231,7 +234,9 @@ fn known(fleet: &Fleet) -> Known {
         let with = |p: &Platform| ((name.to_owned(), p.clone()), image(name, RunConfig::default()));
         platforms.iter().map(with).collect::<Vec<_>>()
     });
-    let root = |image: &bakehouse_plan::fleet::Image| (image.name.clone(), folder(&image.context));
+    let root = |image: &bakehouse_plan::fleet::Image| {
+        (image.name.clone(), folder(image.folder().unwrap()))
+    };
     Known {
         images: images.collect(),
         roots: fleet.images.iter().map(root).collect(),

@@ -1,0 +1,276 @@
+//! What other files than Dockerfiles say of an image: bake targets, compose services, and
+//! the images of `bakehouse.toml`, in one shape.
+
+use std::collections::BTreeMap;
+
+use bakehouse_model::Location;
+use serde::Serialize;
+
+/// What kind of file describes an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceKind {
+    /// A bake file's target.
+    Bake,
+    /// A compose file's service.
+    Compose,
+    /// An image of `bakehouse.toml`.
+    Config,
+    /// A Dockerfile by itself.
+    Dockerfile,
+}
+
+impl SourceKind {
+    /// What one of its descriptions is called.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Bake => "target",
+            Self::Compose => "service",
+            Self::Config => "image",
+            Self::Dockerfile => "file",
+        }
+    }
+}
+
+/// Who describes an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Source {
+    /// What kind of file.
+    pub kind: SourceKind,
+    /// The name that it has there.
+    pub name: String,
+    /// Where.
+    pub location: Location,
+}
+
+/// Where a Dockerfile is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerfileAt {
+    /// A file, from the repository's root.
+    Path(String),
+    /// In the definition itself.
+    Inline(String),
+}
+
+/// What a context is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContextValue {
+    /// A folder, from the repository's root; `.` for the root.
+    Folder(String),
+    /// An image (`docker-image://`).
+    Image(String),
+    /// Another definition of the same project (`target:`, `service:`).
+    Definition(String),
+    /// An OCI layout (`oci-layout://`): its path and its tag or digest, as written.
+    Layout(String),
+    /// A Git repository or an archive, by URL.
+    Url(String),
+}
+
+impl std::fmt::Display for ContextValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Folder(path) => f.write_str(path),
+            Self::Image(reference) => write!(f, "docker-image://{reference}"),
+            Self::Definition(name) => write!(f, "target:{name}"),
+            Self::Layout(path) => write!(f, "oci-layout://{path}"),
+            Self::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+/// A context that the Dockerfile may name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedContext {
+    /// Its name in the Dockerfile.
+    pub name: String,
+    /// What it is.
+    pub value: ContextValue,
+    /// Where that is written.
+    pub location: Location,
+}
+
+/// What changes how an image is built but not what it stands on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Labels to set.
+    pub labels: BTreeMap<String, String>,
+    /// Whether earlier results may not be used.
+    pub no_cache: bool,
+    /// Stages whose earlier results may not be used.
+    pub no_cache_filter: Vec<String>,
+    /// Whether tags are to be looked up again.
+    pub pull: bool,
+    /// The network of `RUN`.
+    pub network: Option<String>,
+    /// The size of `/dev/shm`.
+    pub shm_size: Option<String>,
+    /// Limits, as `name=soft:hard`.
+    pub ulimits: Vec<String>,
+    /// Lines of `/etc/hosts`, as `host:ip`.
+    pub extra_hosts: Vec<String>,
+    /// What the Dockerfile may ask for.
+    pub entitlements: Vec<String>,
+    /// Secrets, as the command line takes them.
+    pub secrets: Vec<String>,
+    /// Agents, as the command line takes them.
+    pub ssh: Vec<String>,
+    /// Where the result goes, as the command line takes it.
+    pub outputs: Vec<String>,
+    /// Caches to read, as the command line takes them.
+    pub cache_from: Vec<String>,
+    /// Caches to write, as the command line takes them.
+    pub cache_to: Vec<String>,
+}
+
+/// One image as a bake file, a compose file or `bakehouse.toml` describes it.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    /// What kind of file describes it.
+    pub kind: SourceKind,
+    /// Definitions of one project see each other by their names: the path of its first file.
+    pub project: String,
+    /// Whether the file is read without being asked for (`compose.yaml`; not
+    /// `compose.test.yaml`).
+    pub usual: bool,
+    /// Its name.
+    pub name: String,
+    /// Where it is described.
+    pub location: Location,
+    /// Its Dockerfile.
+    pub dockerfile: DockerfileAt,
+    /// Its context.
+    pub context: ContextValue,
+    /// The stage that is wanted.
+    pub target: Option<String>,
+    /// Its build arguments.
+    pub args: BTreeMap<String, String>,
+    /// What names in the Dockerfile stand for.
+    pub contexts: Vec<NamedContext>,
+    /// What it is published as.
+    pub references: Vec<String>,
+    /// The platforms it is for; that of the machine if there are none.
+    pub platforms: Vec<String>,
+    /// The groups it is in.
+    pub groups: Vec<String>,
+    /// The rest.
+    pub options: Options,
+}
+
+impl Definition {
+    /// A definition with nothing but a name, a place and a Dockerfile at the root.
+    pub fn new(kind: SourceKind, project: &str, name: &str, location: Location) -> Self {
+        Self {
+            kind,
+            project: project.to_owned(),
+            usual: true,
+            name: name.to_owned(),
+            location,
+            dockerfile: DockerfileAt::Path("Dockerfile".to_owned()),
+            context: ContextValue::Folder(".".to_owned()),
+            target: None,
+            args: BTreeMap::new(),
+            contexts: Vec::new(),
+            references: Vec::new(),
+            platforms: Vec::new(),
+            groups: Vec::new(),
+            options: Options::default(),
+        }
+    }
+
+    /// Who says so.
+    pub fn source(&self) -> Source {
+        Source { kind: self.kind, name: self.name.clone(), location: self.location.clone() }
+    }
+}
+
+/// A set of images that is built by one name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// The definitions in it, groups resolved.
+    pub members: Vec<String>,
+    /// The project that it belongs to.
+    #[serde(skip)]
+    pub project: String,
+    /// Where it is written.
+    pub location: Option<Location>,
+}
+
+/// Images that are built on a base which is handed to them (`[family.NAME]`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Family {
+    /// Its name.
+    pub name: String,
+    /// The base: an image of the fleet, or one from elsewhere.
+    pub base: String,
+    /// The argument that takes it.
+    pub arg: String,
+    /// The images, by name; `*` stands for any letters. Each with its place.
+    pub services: Vec<(String, Location)>,
+    /// Where it is written.
+    pub location: Location,
+}
+
+/// What `bakehouse.toml` adds to what is inferred.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// Families of bases.
+    pub families: Vec<Family>,
+    /// What written references stand for: an image, or `target:NAME` of the fleet. `*` at
+    /// the end of a reference stands for any tag.
+    pub bases: BTreeMap<String, String>,
+    /// Labels for policy: each class with the patterns of its images, or a level.
+    pub classes: Vec<Class>,
+}
+
+/// A label for policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Class {
+    /// Its name.
+    pub name: String,
+    /// Patterns of names.
+    pub images: Vec<String>,
+    /// All images of this level.
+    pub level: Option<usize>,
+    /// How long one takes, at most, until history knows.
+    pub estimate_ms: Option<u64>,
+}
+
+/// Whether `name` fits `pattern`, in which `*` stands for any letters.
+pub fn fits(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn a_star_stands_for_any_letters() {
+        let table = [
+            ("stt", "stt", true),
+            ("stt", "stt2", false),
+            ("python-*", "python-ml", true),
+            ("*-ml", "python-ml", true),
+            ("p*-*l", "python-ml", true),
+            ("*", "", true),
+            ("a*a", "a", false),
+            ("", "", true),
+        ];
+        for (pattern, name, expected) in table {
+            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}
