@@ -2,7 +2,7 @@
 
 use bakehouse_model::ExitCode;
 use bakehouse_render::{GraphImage, tree};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::{Format, GraphArgs, Shape};
 use crate::context::Context;
@@ -43,32 +43,54 @@ fn report(request: &Request, format: Format, cx: &mut Context) -> Result<(), Fai
 }
 
 /// The graph as a value.
-pub fn value(request: &Request) -> serde_json::Value {
+pub fn value(request: &Request) -> Value {
     let fleet = &request.fleet;
-    let images: Vec<serde_json::Value> = fleet
-        .images
-        .iter()
-        .map(|image| {
-            let used_by: Vec<&str> = fleet
-                .images
-                .iter()
-                .filter(|other| other.needs.iter().any(|edge| edge.image == image.name))
-                .map(|other| other.name.as_str())
-                .collect();
+    let used_by = fleet.used_by();
+    let images = fleet.images.iter().map(|image| {
+        json!({
+            "name": image.name,
+            "aliases": image.aliases.iter().filter(|name| **name != image.name).collect::<Vec<_>>(),
+            "references": image.references,
+            "dockerfile": image.file,
+            "context": image.context.to_string(),
+            "target": image.target,
+            "args": image.args,
+            "platforms": image.platforms.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "source": image.kind(),
+            "sources": image.sources,
+            "groups": image.groups,
+            "class": image.class,
+            "family": image.family,
+            "level": image.level,
+            "stages": image.dockerfile.stages.len(),
+            "used_by": used_by.get(image.name.as_str()).cloned().unwrap_or_default(),
+            "buildable": image.unbuildable.is_none(),
+        })
+    });
+    let edges = fleet.images.iter().flat_map(|image| {
+        image.needs.iter().map(|edge| {
             json!({
-                "name": image.name,
-                "file": image.file,
-                "context": image.context.to_string(),
-                "needs": image.needs,
-                "external": image.external,
-                "used_by": used_by,
-                "stages": image.dockerfile.stages.len(),
+                "image": image.name,
+                "needs": edge.image,
+                "via": edge.via,
+                "reference": edge.reference,
+                "tag": edge.tag,
+                "file": edge.location.as_ref().map(|at| &at.file),
+                "line": edge.location.as_ref().map(|at| at.line),
             })
         })
-        .collect();
+    });
+    let external = fleet
+        .external()
+        .into_iter()
+        .map(|(reference, used_by)| json!({ "reference": reference, "used_by": used_by }));
     json!({
-        "version": 1,
-        "images": images,
+        "version": 2,
+        "images": images.collect::<Vec<_>>(),
+        "edges": edges.collect::<Vec<_>>(),
+        "external": external.collect::<Vec<_>>(),
+        "groups": fleet.groups,
+        "stages": fleet.stage_variants(&request.settings),
         "skipped": fleet.skipped,
         "diagnostics": fleet.diagnostics,
     })

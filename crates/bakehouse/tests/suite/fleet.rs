@@ -163,7 +163,13 @@ fn the_graph_shows_who_stands_on_whom() {
     let images = graph["images"].as_array().unwrap();
     let common = images.iter().find(|image| image["name"] == "common").unwrap();
     assert_eq!(common["used_by"], serde_json::json!(["api", "jobs", "web"]));
-    assert_eq!(common["external"], serde_json::json!(["machine-base"]));
+    assert_eq!(common["level"], 0);
+    let external = &graph["external"][0];
+    assert_eq!(external["reference"], "machine-base");
+    let edges = graph["edges"].as_array().unwrap();
+    let edge = edges.iter().find(|edge| edge["image"] == "jobs").unwrap();
+    let at = serde_json::json!([edge["needs"], edge["via"], edge["file"], edge["line"]]);
+    assert_eq!(at, serde_json::json!(["common", "from", "jobs/Dockerfile", 1]));
     let text = place.run(&["graph"]);
     text.ok().says(&["common", "api", "jobs/Dockerfile"]);
 }

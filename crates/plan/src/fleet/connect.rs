@@ -2,7 +2,7 @@
 //! from elsewhere.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bakehouse_model::oci::{Platform, Reference};
 use bakehouse_model::op::ContextSource;
@@ -35,11 +35,14 @@ pub(super) fn connect(
     });
     index.vote(written);
     let places: Vec<Place> = images.iter().map(Place::of).collect();
+    let mut doubts = BTreeMap::new();
     for (image, asked) in images.iter_mut().zip(asked) {
         for question in asked {
-            Connecting { index: &index, places: &places }.one(image, question, diagnostics);
+            let mut connecting = Connecting { index: &index, places: &places, doubts: &mut doubts };
+            connecting.one(image, question, diagnostics);
         }
     }
+    diagnostics.extend(doubts.into_values().map(Doubt::told));
     phantoms(images, &index, diagnostics);
     diagnostics.extend(guesses(images, &index));
     index
@@ -67,20 +70,56 @@ impl Place {
 struct Connecting<'a> {
     index: &'a Index,
     places: &'a [Place],
+    /// What may mean several images, by what it may mean.
+    doubts: &'a mut BTreeMap<Vec<String>, Doubt>,
+}
+
+/// References that may mean several images.
+struct Doubt {
+    first: BaseQuestion,
+    files: Vec<String>,
+    times: usize,
+}
+
+impl Doubt {
+    fn told(self) -> Diagnostic {
+        let Self { first, files, times } = self;
+        let also = if times > 1 { format!(" ({times} times)") } else { String::new() };
+        Diagnostic {
+            location: first.location,
+            severity: Severity::Warning,
+            code: "ambiguous-parent".to_owned(),
+            message: format!(
+                "`{}` may be any of {}; {} is taken{also}",
+                first.name,
+                files.join(", "),
+                files[0]
+            ),
+            help: Some(
+                "say which one under `[bases]` in `bakehouse.toml`, or exclude the others"
+                    .to_owned(),
+            ),
+        }
+    }
 }
 
 impl Connecting<'_> {
-    fn one(&self, image: &mut Image, question: BaseQuestion, diagnostics: &mut Vec<Diagnostic>) {
+    fn one(
+        &mut self,
+        image: &mut Image,
+        question: BaseQuestion,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) {
         let Some(name) = question.name.strip_prefix(CONTEXT) else {
             let via = question.via;
-            return self.reference(image, (question, via), diagnostics);
+            return self.reference(image, (question, via));
         };
         let Some(context) = image.contexts.iter().find(|c| c.name == name).cloned() else { return };
         let question = BaseQuestion { location: Some(context.location.clone()), ..question };
         match &context.value {
             ContextValue::Image(reference) => {
                 let question = BaseQuestion { name: reference.clone(), ..question };
-                self.reference(image, (question, Via::Context), diagnostics);
+                self.reference(image, (question, Via::Context));
             }
             ContextValue::Definition(other) => {
                 let same = |place: &&Place| {
@@ -103,17 +142,12 @@ impl Connecting<'_> {
         }
     }
 
-    fn reference(
-        &self,
-        image: &mut Image,
-        (question, via): (BaseQuestion, Via),
-        diagnostics: &mut Vec<Diagnostic>,
-    ) {
+    fn reference(&mut self, image: &mut Image, (question, via): (BaseQuestion, Via)) {
         let name = question.name.clone();
         match self.index.meaning(&name, &image.name) {
             Meaning::Fleet(parents, tag) => {
                 if parents.len() > 1 {
-                    diagnostics.push(self.ambiguous(&question, &parents));
+                    self.doubt(&question, &parents);
                 }
                 add_edge(image, (parents[0].clone(), tag), name, (via, question));
             }
@@ -122,27 +156,18 @@ impl Connecting<'_> {
         }
     }
 
-    fn ambiguous(&self, question: &BaseQuestion, parents: &[String]) -> Diagnostic {
+    fn doubt(&mut self, question: &BaseQuestion, parents: &[String]) {
+        let places = self.places;
         let file = |name: &String| {
-            let place = self.places.iter().find(|place| place.name == *name);
+            let place = places.iter().find(|place| place.name == *name);
             place.map_or(String::new(), |place| format!("`{}`", place.file))
         };
-        let files: Vec<String> = parents.iter().map(file).collect();
-        Diagnostic {
-            location: question.location.clone(),
-            severity: Severity::Warning,
-            code: "ambiguous-parent".to_owned(),
-            message: format!(
-                "`{}` may be any of {}; {} is taken",
-                question.name,
-                files.join(", "),
-                files[0]
-            ),
-            help: Some(
-                "say which one under `[bases]` in `bakehouse.toml`, or exclude the others"
-                    .to_owned(),
-            ),
-        }
+        let doubt = self.doubts.entry(parents.to_vec()).or_insert_with(|| Doubt {
+            first: question.clone(),
+            files: parents.iter().map(file).collect(),
+            times: 0,
+        });
+        doubt.times += 1;
     }
 }
 
@@ -256,7 +281,7 @@ impl Bases for Declared<'_> {
     fn named(&self, name: &str, platform: &Platform) -> Option<Base> {
         let called = context_names(name, platform);
         if called.iter().any(|name| self.given.contains(name)) {
-            return Some(Base::Scratch);
+            return Some(somewhere(name));
         }
         let context = called.iter().find_map(|name| self.contexts.iter().find(|c| c.name == *name));
         let context = context?;
@@ -265,14 +290,19 @@ impl Bases for Declared<'_> {
             ContextValue::Image(_) | ContextValue::Definition(_) => {
                 Base::Ask(format!("{CONTEXT}{}", context.name))
             }
-            // What is in it is not asked here.
-            _ => Base::Scratch,
+            _ => somewhere(name),
         })
     }
 
     fn image(&self, _: &str, _: &Platform) -> Base {
         Base::Unknown
     }
+}
+
+/// A folder; what is in it is not asked here.
+fn somewhere(name: &str) -> Base {
+    let (name, root) = (name.to_owned(), String::new());
+    Base::Context(ContextSource { name, root, ignore: Vec::new() })
 }
 
 /// The names under which a context may be given for `name`, the most exact one first.

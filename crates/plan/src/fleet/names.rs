@@ -11,6 +11,9 @@ use super::{Image, SourceKind};
 /// Folders that say nothing about what is in them.
 const EMPTY_WORDS: &[&str] = &["docker", ".docker", "build", "deploy", "container", "image", "."];
 
+/// The most images that a note about a shared name lists.
+const NAMED: usize = 4;
+
 /// Whether a file of that name is a Dockerfile: `Dockerfile`, `Dockerfile.x`, `x.Dockerfile`,
 /// `Containerfile` and so on.
 pub fn is_dockerfile_name(name: &str) -> bool {
@@ -131,10 +134,9 @@ fn candidates(image: &Image, on_file: usize, repository: &str) -> Vec<String> {
     }
     let service = named(SourceKind::Compose).map(|source| source.name.clone());
     let of_file = (!image.file.contains('#')).then(|| of_file(&image.file, repository));
-    let mut rest = [of_file, service];
-    if on_file > 1 {
-        rest.reverse();
-    }
+    let with_folder = of_file.as_ref().and_then(|_| with_folder(&image.file, repository));
+    let rest =
+        if on_file > 1 { [service, of_file, with_folder] } else { [of_file, service, with_folder] };
     rest.into_iter().flatten().for_each(add);
     if names.is_empty() {
         names.push(clean(&image.name));
@@ -159,24 +161,39 @@ fn shared(images: &[Image]) -> Vec<(String, Vec<usize>)> {
 }
 
 fn tell(images: &[Image], name: &str, indexes: &[usize], diagnostics: &mut Vec<Diagnostic>) {
-    for index in indexes {
-        let image = &images[*index];
-        // Targets of one bake file have names of their own; nothing is in doubt.
-        if image.name == name || image.kind() == SourceKind::Bake {
-            continue;
-        }
-        diagnostics.push(Diagnostic {
-            location: Some(image.location()),
-            severity: Severity::Note,
-            code: "same-name".to_owned(),
-            message: format!(
-                "{} images would be called `{name}`, so this one is `{}`",
-                indexes.len(),
-                image.name
-            ),
-            help: Some("name it in `bakehouse.toml` to choose another".to_owned()),
-        });
+    // Targets of one bake file have names of their own; nothing is in doubt.
+    let named = |at: &&usize| {
+        let image = &images[**at];
+        image.name != name && image.kind() != SourceKind::Bake
+    };
+    let Some(first) = indexes.iter().find(named).map(|at| &images[*at]) else { return };
+    let mut called: Vec<String> =
+        indexes.iter().map(|at| format!("`{}`", images[*at].name)).collect();
+    let rest = called.len().saturating_sub(NAMED);
+    called.truncate(NAMED);
+    if rest > 0 {
+        called.push(format!("{rest} more"));
     }
+    diagnostics.push(Diagnostic {
+        location: Some(first.location()),
+        severity: Severity::Note,
+        code: "same-name".to_owned(),
+        message: format!(
+            "{} images would be called `{name}`, so they are {}",
+            indexes.len(),
+            called.join(", ")
+        ),
+        help: Some("name them in `bakehouse.toml` to choose others".to_owned()),
+    });
+}
+
+/// What distinguishes files of one suffix: the folder, then the whole path.
+fn with_folder(file: &str, repository: &str) -> Option<String> {
+    let (folder, name) = file.rsplit_once('/')?;
+    let suffix = of_file(name, "");
+    let folder = of_folder(folder, repository);
+    let plain = ["dockerfile", "containerfile"].contains(&name.to_ascii_lowercase().as_str());
+    (!plain && folder != suffix).then(|| format!("{folder}-{suffix}"))
 }
 
 /// The whole path as a name: `apps/api/Dockerfile` is `apps-api`.

@@ -77,10 +77,7 @@ fn images_of_one_name_get_their_folders_names_too() {
     let notes: Vec<String> = fleet.diagnostics.iter().map(ToString::to_string).collect();
     assert_eq!(
         notes,
-        [
-            "a/api/Dockerfile:1: 2 images would be called `api`, so this one is `a-api`",
-            "b/api/Dockerfile:1: 2 images would be called `api`, so this one is `b-api`",
-        ]
+        ["a/api/Dockerfile:1: 2 images would be called `api`, so they are `a-api`, `b-api`",]
     );
     assert!(fleet.diagnostics.iter().all(|d| d.severity == Severity::Note));
     assert!(!fleet.has_errors());
