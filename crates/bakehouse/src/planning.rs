@@ -30,10 +30,14 @@ const MAX_ROUNDS: usize = 8;
 
 /// Every wanted image, lowered.
 pub fn lower(request: &Request, lookup: &Lookup<'_>) -> Result<LoweredFleet, Failure> {
-    let mut known = Known { roots: request.contexts.clone(), ..Known::default() };
+    let mut known = Known { roots: request.contexts()?, ..Known::default() };
     let platform = request.settings.platform.as_ref().unwrap_or(&request.settings.build_platform);
     for (name, context) in &request.named_contexts {
         known.contexts.insert(name.clone(), lookup.context(name, context, platform)?);
+    }
+    for (key, context) in request.own_contexts()? {
+        let base = lookup.context(&key.1, &context, platform)?;
+        known.own_contexts.insert(key, base);
     }
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
     for _ in 0..MAX_ROUNDS {
