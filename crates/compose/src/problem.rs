@@ -1,0 +1,60 @@
+//! What is wrong, with its place: how the room makes and collects diagnostics.
+
+use bakehouse_model::{Diagnostic, Severity};
+
+use crate::yaml::Span;
+
+/// The most diagnostics that one reading collects; a file with more has one cause.
+const LIMIT: usize = 1000;
+
+/// A mistake: what is asked for cannot be done.
+pub(crate) fn error(span: &Span, code: &str, message: String, help: &str) -> Diagnostic {
+    diagnostic(span, Severity::Error, code, message, help)
+}
+
+/// Something that is probably not meant.
+pub(crate) fn warning(span: &Span, code: &str, message: String, help: &str) -> Diagnostic {
+    diagnostic(span, Severity::Warning, code, message, help)
+}
+
+/// Something to know.
+pub(crate) fn note(span: &Span, code: &str, message: String, help: &str) -> Diagnostic {
+    diagnostic(span, Severity::Note, code, message, help)
+}
+
+fn diagnostic(
+    span: &Span,
+    severity: Severity,
+    code: &str,
+    message: String,
+    help: &str,
+) -> Diagnostic {
+    Diagnostic {
+        location: Some(span.location()),
+        severity,
+        code: code.to_owned(),
+        message,
+        help: Some(help.to_owned()),
+    }
+}
+
+/// Diagnostics as they are found.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    found: Vec<Diagnostic>,
+}
+
+impl Report {
+    pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
+        if self.found.len() < LIMIT {
+            self.found.push(diagnostic);
+        }
+    }
+
+    /// All of them by place, each once.
+    pub(crate) fn into_sorted(mut self) -> Vec<Diagnostic> {
+        self.found.sort();
+        self.found.dedup();
+        self.found
+    }
+}
