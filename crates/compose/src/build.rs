@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::environment::Environment;
 use crate::fields::{Fields, at, written};
+use crate::merge::map;
 use crate::path::{bare, leaves};
 use crate::problem::{Report, error, note};
 use crate::project::{Build, Context, Origin, Secret, Ulimit, Written};
@@ -19,13 +20,13 @@ pub(crate) struct Around<'a> {
     pub(crate) model: &'a Node,
 }
 
-/// The build of a service, if it has one.
+/// The build of a service, if it has one. Without a context that is known, there is none.
 pub(crate) fn build(service: &mut Fields<'_>, around: &Around<'_>) -> Option<Build> {
     let node = service.get("build")?;
     let long;
-    let map = match &node.kind {
+    let build = match &node.kind {
         Kind::Text(_) => {
-            long = crate::merge::map(node.span.clone(), vec![("context".into(), node.clone())]);
+            long = map(node.span.clone(), vec![("context".into(), node.clone())]);
             &long
         }
         Kind::Map(_) => node,
@@ -34,11 +35,11 @@ pub(crate) fn build(service: &mut Fields<'_>, around: &Around<'_>) -> Option<Bui
             return None;
         }
     };
-    let mut fields = Fields::new(map, service.report());
+    let mut fields = Fields::new(build, service.report());
     let fields = &mut fields;
     Some(Build {
         location: node.span.location(),
-        context: main_context(fields, &node.span),
+        context: main_context(fields, build)?,
         dockerfile: fields.text("dockerfile"),
         dockerfile_inline: inline(fields),
         target: fields.text("target"),
@@ -67,14 +68,10 @@ pub(crate) fn build(service: &mut Fields<'_>, around: &Around<'_>) -> Option<Bui
     })
 }
 
-fn main_context(fields: &mut Fields<'_>, build: &Span) -> Written<Context> {
-    match fields.text("context") {
-        Some(text) => {
-            let span = fields.get("context").map_or(build, |node| &node.span);
-            at(context(&text.value, span, fields.report()), text.location)
-        }
-        None => at(Context::Folder(".".to_owned()), build.location()),
-    }
+fn main_context(fields: &mut Fields<'_>, build: &Node) -> Option<Written<Context>> {
+    let node = build.get("context")?;
+    let text = fields.text("context")?;
+    Some(at(context(&text.value, &node.span, fields.report()), text.location))
 }
 
 fn context(text: &str, span: &Span, report: &mut Report) -> Context {

@@ -83,6 +83,10 @@ impl<'a> Fields<'a> {
         let Some(node) = self.get(key) else { return Vec::new() };
         let items = match &node.kind {
             Kind::List(items) => items.as_slice(),
+            Kind::Map(_) => {
+                self.mismatch(key, node, "a list of strings");
+                return Vec::new();
+            }
             _ => std::slice::from_ref(node),
         };
         let mut texts: Vec<Written<String>> = Vec::new();

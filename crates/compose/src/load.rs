@@ -29,6 +29,9 @@ const WORK_LIMIT: usize = 64 << 20;
 /// What a document costs however small it is.
 const DOCUMENT_WEIGHT: usize = 4096;
 
+/// The mark of a value that is lost to its variables.
+pub(crate) const FAULT: &str = "!fault";
+
 /// How deep files may include each other.
 const INCLUDE_LIMIT: usize = 32;
 
@@ -179,7 +182,7 @@ impl<'a> Loader<'a> {
         Some(document)
     }
 
-    /// Fills in variables; a value whose variables are at fault becomes nothing.
+    /// Fills in variables; a value whose variables are at fault becomes nothing, and is marked.
     fn fill(&mut self, node: &mut Node, environment: &Environment<'_>) {
         match &mut node.kind {
             Kind::Text(text) if text.contains('$') => {
@@ -193,7 +196,7 @@ impl<'a> Loader<'a> {
                     Ok(_) => node.kind = Kind::Null,
                     Err(fault) => {
                         self.report.push(dotenv::fault_diagnostic(&node.span, &fault));
-                        node.kind = Kind::Null;
+                        (node.kind, node.tag) = (Kind::Null, Some(FAULT.into()));
                     }
                 }
             }
@@ -239,7 +242,8 @@ fn contexts(model: &mut Node, scope: &Scope<'_>) {
     };
     for service in services {
         let Some(build) = service.value.get_mut("build") else { continue };
-        let missing = build.get("context").is_none_or(Node::is_null);
+        let nothing = |node: &Node| node.is_null() && node.tag.as_deref() != Some(FAULT);
+        let missing = build.get("context").is_none_or(nothing);
         if let Kind::Map(entries) = &mut build.kind
             && missing
         {

@@ -1,5 +1,7 @@
 //! What is wrong, with its place: how the room makes and collects diagnostics.
 
+use std::collections::BTreeSet;
+
 use bakehouse_model::{Diagnostic, Severity};
 
 use crate::yaml::Span;
@@ -38,23 +40,24 @@ fn diagnostic(
     }
 }
 
-/// Diagnostics as they are found.
+/// Diagnostics as they are found: by place, each once.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    found: Vec<Diagnostic>,
+    found: BTreeSet<Diagnostic>,
 }
 
 impl Report {
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
         if self.found.len() < LIMIT {
-            self.found.push(diagnostic);
+            self.found.insert(diagnostic);
         }
     }
 
-    /// All of them by place, each once.
-    pub(crate) fn into_sorted(mut self) -> Vec<Diagnostic> {
-        self.found.sort();
-        self.found.dedup();
-        self.found
+    pub(crate) fn has_errors(&self) -> bool {
+        self.found.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    pub(crate) fn into_sorted(self) -> Vec<Diagnostic> {
+        self.found.into_iter().collect()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::build::{self, Around};
 use crate::fields::{Fields, at};
-use crate::problem::{Report, error};
+use crate::problem::{Report, error, warning};
 use crate::project::{Service, Written};
 use crate::yaml::{Entry, Kind, Node};
 
@@ -17,6 +17,15 @@ pub(crate) fn services(
 ) -> BTreeMap<String, Service> {
     let mut services = BTreeMap::new();
     let Some(section) = model.get("services").filter(|node| !node.is_null()) else {
+        if !report.has_errors() {
+            let message = format!("`{}` has no services", model.span.file);
+            report.push(warning(
+                &model.span,
+                "no-services",
+                message,
+                "write them below `services:`",
+            ));
+        }
         return services;
     };
     if !matches!(section.kind, Kind::Map(_)) {

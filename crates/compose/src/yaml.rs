@@ -31,7 +31,8 @@ pub const WEIGHT_LIMIT: usize = 16 << 20;
 /// What a node weighs without its text.
 pub const NODE_WEIGHT: usize = 64;
 
-/// Where something is written.
+/// Where something is written: from its tag or anchor on, if it has one; the text of a block (`|`,
+/// `>`) from its first line on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
     /// The file, relative to the repository.

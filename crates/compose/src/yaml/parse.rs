@@ -221,10 +221,10 @@ impl Builder {
         let mark = *problem.marker();
         let span = self.span(saphyr_parser::Span::empty(mark));
         let message = format!("`{}` is not YAML: {}", self.file, problem.info());
-        let help = if problem.info().contains("tab") {
-            "indent with spaces"
-        } else {
-            "check the indentation, quotes and brackets here and on the line before"
+        let help = match problem.info() {
+            info if info.contains("tab") => "indent with spaces",
+            info if info.contains("anchor") => "name the value with `&` before it is repeated",
+            _ => "check the indentation, quotes and brackets here and on the line before",
         };
         error(&span, "invalid-yaml", message, help)
     }

@@ -59,20 +59,16 @@ fn bake_agrees_today() {
     };
     let mut taken = cases("ok");
     taken.retain(|case| !case.refused_by("bake"));
-    let scratch = Scratch::copy(&repository().join("fixtures/compose/ok"));
-    let root = scratch.0.join("ok");
-    fs::write(scratch.0.join("print"), script(&taken, &root)).unwrap();
-    let mut command = Command::new(&bake[0]);
-    command.args(&bake[1..]).arg("sh").arg(scratch.0.join("print"));
-    output(command.current_dir(std::env::temp_dir())).unwrap();
     let mut wrong = Vec::new();
-    for case in &taken {
-        let printed = fs::read_to_string(root.join(&case.name).join("printed")).unwrap();
-        let Ok(printed) = serde_json::from_str::<Value>(&printed) else {
-            wrong.push(format!("{}: {printed}", case.name));
-            continue;
+    let printed = print(&bake, &repository().join("fixtures/compose/ok"), &taken);
+    for (case, printed) in taken.iter().zip(printed) {
+        let theirs = match printed {
+            Ok(theirs) => theirs,
+            Err(error) => {
+                wrong.push(format!("{}: {error}", case.name));
+                continue;
+            }
         };
-        let theirs = reduce(&printed);
         if blesses() {
             bless(case, "expected-bake.json", &theirs);
         }
@@ -97,11 +93,14 @@ pub(crate) fn bake() -> Option<Vec<PathBuf>> {
     })
 }
 
-/// A script that prints every case into a file of its own.
-fn script(cases: &[Case], root: &Path) -> String {
+/// What Bake makes of copies of `cases`, whose roots are folders of `parent`.
+pub(crate) fn print(bake: &[PathBuf], parent: &Path, cases: &[Case]) -> Vec<Result<Value, String>> {
+    let scratch = Scratch::copy(parent);
+    let copied = scratch.0.join(parent.file_name().unwrap());
+    let printed = |index: usize| scratch.0.join(format!("printed-{index}"));
     let mut script = String::new();
-    for case in cases {
-        let folder = root.join(&case.name).join(&case.folder);
+    for (index, case) in cases.iter().enumerate() {
+        let folder = copied.join(&case.name).join(&case.folder);
         write!(script, "cd '{}' && env -i PATH=\"$PATH\"", folder.display()).unwrap();
         for (name, value) in &case.env {
             write!(script, " '{name}={value}'").unwrap();
@@ -110,10 +109,19 @@ fn script(cases: &[Case], root: &Path) -> String {
         for file in case.found() {
             write!(script, " --file '{file}'").unwrap();
         }
-        let printed = root.join(&case.name).join("printed");
+        let printed = printed(index);
         writeln!(script, " >'{0}' 2>'{0}.err' || mv '{0}.err' '{0}'", printed.display()).unwrap();
     }
-    script
+    fs::write(scratch.0.join("print"), script).unwrap();
+    let mut command = Command::new(&bake[0]);
+    command.args(&bake[1..]).arg("sh").arg(scratch.0.join("print"));
+    output(command.current_dir(std::env::temp_dir())).unwrap();
+    let read = |index| {
+        let text = fs::read_to_string(printed(index)).unwrap();
+        let value = serde_json::from_str(&text).map_err(|_| text)?;
+        Ok(reduce(&value))
+    };
+    (0..cases.len()).map(read).collect()
 }
 
 fn reduce(printed: &Value) -> Value {
@@ -133,7 +141,7 @@ fn reduce(printed: &Value) -> Value {
 }
 
 /// Our builds in the words of Bake.
-fn ours(project: &Project, folder: &str) -> Value {
+pub(crate) fn ours(project: &Project, folder: &str) -> Value {
     let built = project.services.iter().filter_map(|(name, service)| {
         // Bake's targets have no dots.
         Some((name.replace('.', "_"), target(service, service.build.as_ref()?, folder)))

@@ -38,7 +38,20 @@ impl Case {
         }
     }
 
-    /// Why `tool` does not take this case, if it does not.
+    /// A single file of a repository at `root`.
+    pub(crate) fn of_file(root: &Path, file: &str, env: &[(&str, &str)]) -> Self {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self {
+            name: root.file_name().unwrap().to_string_lossy().into_owned(),
+            root: root.to_owned(),
+            folder: String::new(),
+            files: vec![file.to_owned()],
+            env: env.iter().map(own).collect(),
+            settings: Value::Null,
+        }
+    }
+
+    /// Whether `tool` does not take this case; `case.json` says why.
     pub(crate) fn refused_by(&self, tool: &str) -> bool {
         self.settings[tool].is_string()
     }

@@ -54,14 +54,14 @@ fn clean(project: &Project) -> bool {
     project.diagnostics.iter().all(|problem| problem.severity != bakehouse_model::Severity::Error)
 }
 
-fn compare(case: &Case, ours: &Value, theirs: &Value, wrong: &mut Vec<String>) {
+pub(crate) fn compare(case: &Case, ours: &Value, theirs: &Value, wrong: &mut Vec<String>) {
     if ours != theirs {
         let name = &case.name;
         wrong.push(format!("{name}:\n  ours:   {ours}\n  theirs: {theirs}"));
     }
 }
 
-fn program() -> Option<String> {
+pub(crate) fn program() -> Option<String> {
     let named = std::env::var("BAKEHOUSE_DOCKER_COMPOSE").ok();
     let program = named.unwrap_or("docker-compose".to_owned());
     let version = output(Command::new(&program).arg("version")).ok()?;
@@ -69,7 +69,7 @@ fn program() -> Option<String> {
 }
 
 /// What Docker Compose makes of a copy of the case.
-fn theirs(program: &str, case: &Case) -> Result<Value, String> {
+pub(crate) fn theirs(program: &str, case: &Case) -> Result<Value, String> {
     let scratch = Scratch::copy(&case.root);
     let root = scratch.0.join(&case.name);
     let mut command = Command::new(program);
@@ -77,7 +77,7 @@ fn theirs(program: &str, case: &Case) -> Result<Value, String> {
     for file in &case.files {
         command.args(["--file", file]);
     }
-    command.args(["--profile", "*", "config", "--format", "json"]);
+    command.args(["--profile", "*", "config", "--format", "json", "--no-env-resolution"]);
     let printed: Value = serde_json::from_str(&output(&mut command)?).map_err(|e| e.to_string())?;
     Ok(reduce(printed, &root))
 }
@@ -132,7 +132,7 @@ fn tidy(value: &mut Value, root: &Path) {
 }
 
 /// Our project in the words of `docker compose config`.
-fn ours(project: &Project) -> Value {
+pub(crate) fn ours(project: &Project) -> Value {
     let services =
         project.services.iter().map(|(name, service)| (name.clone(), service_of(service)));
     json!({ "name": project.name, "services": services.collect::<Map<_, _>>() })

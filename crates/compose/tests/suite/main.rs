@@ -6,6 +6,7 @@
 mod bake;
 mod cases;
 mod config;
+mod fleets;
 mod hostile;
 mod mistakes;
 mod places;
