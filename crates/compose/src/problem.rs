@@ -1,0 +1,63 @@
+//! What is wrong, with its place: how the room makes and collects diagnostics.
+
+use std::collections::BTreeSet;
+
+use bakehouse_model::{Diagnostic, Severity};
+
+use crate::yaml::Span;
+
+/// The most diagnostics that one reading collects; a file with more has one cause.
+const LIMIT: usize = 1000;
+
+/// A mistake: what is asked for cannot be done.
+pub(crate) fn error(span: &Span, code: &str, message: String, help: &str) -> Diagnostic {
+    diagnostic(span, Severity::Error, code, message, help)
+}
+
+/// Something that is probably not meant.
+pub(crate) fn warning(span: &Span, code: &str, message: String, help: &str) -> Diagnostic {
+    diagnostic(span, Severity::Warning, code, message, help)
+}
+
+/// Something to know.
+pub(crate) fn note(span: &Span, code: &str, message: String, help: &str) -> Diagnostic {
+    diagnostic(span, Severity::Note, code, message, help)
+}
+
+fn diagnostic(
+    span: &Span,
+    severity: Severity,
+    code: &str,
+    message: String,
+    help: &str,
+) -> Diagnostic {
+    Diagnostic {
+        location: Some(span.location()),
+        severity,
+        code: code.to_owned(),
+        message,
+        help: Some(help.to_owned()),
+    }
+}
+
+/// Diagnostics as they are found: by place, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    found: BTreeSet<Diagnostic>,
+}
+
+impl Report {
+    pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
+        if self.found.len() < LIMIT {
+            self.found.insert(diagnostic);
+        }
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        self.found.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    pub(crate) fn into_sorted(self) -> Vec<Diagnostic> {
+        self.found.into_iter().collect()
+    }
+}
