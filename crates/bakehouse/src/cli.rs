@@ -34,9 +34,9 @@ pub enum Verb {
 /// What the verbs that look at a repository have in common.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Where {
-    /// Build this Dockerfile alone
+    /// Build this Dockerfile alone, or read these bake or compose files (one after the other)
     #[arg(short = 'f', long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
+    pub file: Vec<PathBuf>,
     /// The folder whose files the Dockerfile may copy (with --file; default: the file's folder)
     #[arg(long, value_name = "DIR")]
     pub context: Option<PathBuf>,
@@ -46,6 +46,9 @@ pub struct Where {
     /// Build this stage (default: the last one)
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,
+    /// Override a value of a bake target, such as `app.args.VERSION=2` or `*.platform=linux/arm64`
+    #[arg(long, value_name = "TARGET.KEY=VALUE")]
+    pub set: Vec<String>,
     /// Set a build argument; NAME alone takes it from the environment
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub build_arg: Vec<String>,
@@ -171,6 +174,9 @@ pub struct BuildArgs {
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Print the resolved bake targets as `docker buildx bake --print` does, and do nothing
+    #[arg(long)]
+    pub print: bool,
     /// How to show the run
     #[arg(long, value_enum, default_value_t)]
     pub progress: ProgressMode,

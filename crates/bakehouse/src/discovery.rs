@@ -1,15 +1,18 @@
-//! Finds the Dockerfiles below a folder.
+//! Finds the files below a folder that say something of its images: Dockerfiles, bake files,
+//! compose files.
 //!
 //! `.gitignore` is respected, `.git` and `node_modules` are not looked into; a
-//! folder that cannot be read is reported and left out. Links are not followed.
+//! folder that cannot be read is reported and left out. Links to folders are not followed;
+//! a link to a file is read if that is in the repository.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Mutex;
 
 use bakehouse_model::{Diagnostic, Location, Severity};
-use bakehouse_plan::fleet::{SourceFile, is_dockerfile_name};
-use ignore::WalkBuilder;
+use bakehouse_plan::fleet::{Skipped, SourceFile, is_dockerfile_name};
+use ignore::{DirEntry, WalkBuilder, WalkState};
 
-/// The largest file that is read as a Dockerfile.
+/// The largest file that is read.
 const MAX_SIZE: u64 = 4 << 20;
 
 /// What was found.
@@ -17,49 +20,118 @@ const MAX_SIZE: u64 = 4 << 20;
 pub struct Found {
     /// The Dockerfiles, by path.
     pub files: Vec<SourceFile>,
+    /// The bake and compose files, by path; not read yet.
+    pub described: Vec<String>,
+    /// What is left out.
+    pub skipped: Vec<Skipped>,
     /// What could not be read.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Finds the Dockerfiles below `root`.
+/// Finds what is below `root`.
 pub fn find(root: &Path) -> Found {
-    let mut found = Found::default();
     let mut walk = WalkBuilder::new(root);
     walk.hidden(false).require_git(false).git_global(false).parents(true);
     walk.filter_entry(|entry| entry.file_name() != ".git" && entry.file_name() != "node_modules");
-    for entry in walk.build() {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) => {
-                found.diagnostics.push(unreadable(root, &error.to_string()));
-                continue;
+    let found = Mutex::new(Found::default());
+    walk.build_parallel().run(|| {
+        Box::new(|entry| {
+            let one = match entry {
+                Ok(entry) => look_at(root, entry),
+                Err(error) => Some(Seen::Wrong(unreadable(root, &error.to_string()))),
+            };
+            if let Some(seen) = one {
+                found.lock().expect("nobody panics with it").take(seen);
             }
-        };
-        let is_file = entry.file_type().is_some_and(|kind| kind.is_file());
-        if is_file && entry.file_name().to_str().is_some_and(is_dockerfile_name) {
-            take(root, entry.into_path(), &mut found);
-        }
-    }
+            WalkState::Continue
+        })
+    });
+    let mut found = found.into_inner().expect("nobody panicked with it");
     found.files.sort_by(|a, b| a.path.cmp(&b.path));
+    found.described.sort();
+    found.skipped.sort();
+    found.diagnostics.sort();
     found
 }
 
-fn take(root: &Path, path: PathBuf, found: &mut Found) {
+/// What one entry of a folder is.
+enum Seen {
+    Dockerfile(SourceFile),
+    Described(String),
+    Skipped(Skipped),
+    Wrong(Diagnostic),
+}
+
+impl Found {
+    fn take(&mut self, seen: Seen) {
+        match seen {
+            Seen::Dockerfile(file) => self.files.push(file),
+            Seen::Described(path) => self.described.push(path),
+            Seen::Skipped(skipped) => self.skipped.push(skipped),
+            Seen::Wrong(diagnostic) => self.diagnostics.push(diagnostic),
+        }
+    }
+}
+
+fn look_at(root: &Path, entry: DirEntry) -> Option<Seen> {
+    let kind = entry.file_type()?;
+    let name = entry.file_name().to_str()?;
+    let (is_dockerfile, is_described) = (is_dockerfile_name(name), is_described_name(name));
+    if !(is_dockerfile || is_described) || kind.is_dir() {
+        return None;
+    }
+    let path = entry.into_path();
     let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-    match read(&path) {
-        Ok(text) => found.files.push(SourceFile { path: relative, text, context: None }),
-        Err(why) => found.diagnostics.push(Diagnostic {
+    if kind.is_symlink()
+        && let Err(reason) = within(root, &path)
+    {
+        return Some(Seen::Skipped(Skipped { path: relative, reason }));
+    }
+    Some(if is_described { Seen::Described(relative) } else { read_dockerfile(relative, &path) })
+}
+
+fn read_dockerfile(relative: String, path: &Path) -> Seen {
+    match read(path) {
+        Ok(text) => Seen::Dockerfile(SourceFile { path: relative, text, context: None }),
+        Err(why) => Seen::Wrong(Diagnostic {
             location: Some(Location::file(relative)),
             severity: Severity::Error,
             help: Some(
                 "repair the file, or name it in .gitignore if it is no Dockerfile".to_owned(),
             ),
-            ..unreadable(&path, &why)
+            ..unreadable(path, &why)
         }),
     }
 }
 
-/// The bytes of a Dockerfile, or why they can't be had.
+/// Whether a link leads to a file of the repository that is not found anyway.
+fn within(root: &Path, link: &Path) -> Result<(), String> {
+    let target = link.canonicalize().map_err(|error| format!("a link to nowhere: {error}"))?;
+    let root = root.canonicalize().map_err(|error| error.to_string())?;
+    let Ok(inside) = target.strip_prefix(&root) else {
+        return Err("a link that leads out of the repository".to_owned());
+    };
+    let name = inside.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if is_dockerfile_name(name) || is_described_name(name) {
+        return Err(format!("a link to `{}`, which is read itself", inside.display()));
+    }
+    if target.is_file() { Ok(()) } else { Err("a link to a folder".to_owned()) }
+}
+
+/// Whether a file of that name describes images: `docker-bake.hcl`, `compose.yaml`,
+/// `docker-compose.test.yml` and so on.
+pub fn is_described_name(name: &str) -> bool {
+    let Some((stem, ending)) = name.rsplit_once('.') else { return false };
+    match ending {
+        "hcl" | "json" => stem == "docker-bake" || stem.starts_with("docker-bake."),
+        "yaml" | "yml" => ["compose", "docker-compose"]
+            .iter()
+            .any(|word| stem.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))),
+        _ => false,
+    }
+}
+
+/// The bytes of a file, or why they can't be had.
 pub fn read(path: &Path) -> Result<Vec<u8>, String> {
     let meta = std::fs::metadata(path).map_err(|error| error.to_string())?;
     if !meta.is_file() {
@@ -67,7 +139,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, String> {
     }
     if meta.len() > MAX_SIZE {
         return Err(format!(
-            "it has {} bytes; a Dockerfile of more than {MAX_SIZE} is not read",
+            "it has {} bytes; a file of more than {MAX_SIZE} is not read",
             meta.len()
         ));
     }
@@ -80,6 +152,31 @@ fn unreadable(path: &Path, why: &str) -> Diagnostic {
         severity: Severity::Warning,
         code: "unreadable".to_owned(),
         message: format!("`{}` cannot be read: {why}", path.display()),
-        help: None,
+        help: Some("let this user read it, or name it in .gitignore".to_owned()),
+    }
+}
+
+/// The folder of a path from the repository's root; empty for the root.
+pub fn folder_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_described_name;
+
+    #[test]
+    fn files_that_describe_images_are_told_by_their_names() {
+        let yes = [
+            "docker-bake.hcl",
+            "docker-bake.override.json",
+            "compose.yaml",
+            "docker-compose.yml",
+            "docker-compose.test.yml",
+            "compose-dev.yaml",
+        ];
+        let no = ["bake.txt", "docker-bake", "composer.json", "my-compose.yaml", "compose"];
+        assert!(yes.iter().all(|name| is_described_name(name)));
+        assert!(!no.iter().any(|name| is_described_name(name)));
     }
 }

@@ -3,24 +3,25 @@
 //! The only step of a command that looks at flags, the environment and input files.
 
 mod contexts;
+mod files;
 mod flags;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bakehouse_model::oci::Platform;
 use bakehouse_model::op::ContextSource;
 use bakehouse_model::{Diagnostic, Location, Severity};
-use bakehouse_plan::fleet::{self, Described, Fleet, SourceFile, Surroundings};
+use bakehouse_plan::fleet::{self, Fleet};
 use bakehouse_plan::lower::Settings;
 use bakehouse_registry::Mirror;
 
 use crate::cli::{Shape, Where};
 use crate::context::Context;
-use crate::discovery;
 use crate::failure::{Failure, Kind};
 
 pub use contexts::NamedContext;
+pub use files::{bake_files, bake_settings};
 pub(crate) use flags::size;
 
 /// A repository, read, and what is to be done with it.
@@ -50,7 +51,7 @@ pub struct Request {
     pub pull: bool,
     /// Steps that run at once.
     pub jobs: usize,
-    /// The texts of the Dockerfiles, to show lines of them.
+    /// The texts of the files that were read, to show lines of them.
     pub texts: BTreeMap<String, String>,
 }
 
@@ -70,14 +71,9 @@ impl Request {
             Failure::doing(Kind::Usage, format_args!("look into `{}`", root.display()), &error)
         })?;
         let settings = flags::settings(place, shape, cx)?;
-        let found = sources(place, &root, cx)?;
         let prefix = prefix(place)?;
-        let fleet = read_fleet(&found, &root, &settings, (place, prefix.as_deref()));
-        let texts = found
-            .files
-            .iter()
-            .map(|file| (file.path.clone(), String::from_utf8_lossy(&file.text).into_owned()));
-        let texts = texts.collect();
+        let files::Read { fleet, texts } =
+            files::read((place, prefix.as_deref()), &root, &settings, cx)?;
         let mut request = Self {
             single: contexts::Single::named(place, cx),
             named_contexts: contexts::named(place, &root)?,
@@ -93,7 +89,6 @@ impl Request {
             texts,
             fleet,
         };
-        request.fleet.diagnostics.extend(found.diagnostics);
         request.refuse_nothing()?;
         request.choose(images)?;
         Ok(request)
@@ -195,59 +190,6 @@ impl Request {
 /// The number of processors.
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get)
-}
-
-fn sources(place: &Where, root: &Path, cx: &Context) -> Result<discovery::Found, Failure> {
-    let Some(file) = &place.file else {
-        if place.context.is_some() {
-            return Err(Failure::new(Kind::Usage, "--context needs --file"));
-        }
-        let found = discovery::find(root);
-        if found.files.is_empty() && !found.diagnostics.is_empty() {
-            return Err(Failure::input(found.diagnostics));
-        }
-        if found.files.is_empty() {
-            return Err(Failure::new(
-                Kind::Input,
-                format!("there is no Dockerfile in `{}` or below it", root.display()),
-            )
-            .hint("name one with `-f FILE --context DIR`, or go to the repository's folder"));
-        }
-        return Ok(found);
-    };
-    let path = cx.cwd.join(file);
-    let text = discovery::read(&path).map_err(|why| {
-        Failure::new(Kind::Input, format!("`{}` cannot be read: {why}", file.display()))
-            .hint("-f names the Dockerfile, from the current folder")
-    })?;
-    let shown = file.to_string_lossy().into_owned();
-    let file = SourceFile { path: shown, text, context: Some(".".to_owned()) };
-    Ok(discovery::Found { files: vec![file], diagnostics: Vec::new() })
-}
-
-fn read_fleet(
-    found: &discovery::Found,
-    root: &Path,
-    settings: &Settings,
-    (place, prefix): (&Where, Option<&str>),
-) -> Fleet {
-    let repository = root
-        .file_name()
-        .map_or_else(|| "image".to_owned(), |name| name.to_string_lossy().into_owned());
-    let exists = |path: &str| root.join(path).symlink_metadata().is_ok();
-    let load = |path: &str| discovery::read(&root.join(path)).ok();
-    let given = |text: &String| text.split('=').next().unwrap_or_default().to_owned();
-    let contexts: Vec<String> = place.build_context.iter().map(given).collect();
-    let around = Surroundings {
-        repository: &repository,
-        exists: &exists,
-        load: &load,
-        settings,
-        target: place.target.as_deref(),
-        prefix,
-        contexts: &contexts,
-    };
-    fleet::read(&found.files, Described::default(), &around)
 }
 
 fn prefix(place: &Where) -> Result<Option<String>, Failure> {

@@ -227,6 +227,23 @@ impl Fleet {
         if called.len() == 1 { called } else { Vec::new() }
     }
 
+    /// Adds files that were left out before they could be read.
+    pub fn skip(&mut self, skipped: impl IntoIterator<Item = Skipped>) {
+        for skipped in skipped {
+            self.diagnostics.push(left_out(&skipped));
+            self.skipped.push(skipped);
+        }
+        self.skipped.sort();
+        self.diagnostics.sort();
+    }
+
+    /// Adds what was found wrong before the fleet was read.
+    pub fn tell(&mut self, diagnostics: impl IntoIterator<Item = Diagnostic>) {
+        self.diagnostics.extend(diagnostics);
+        self.diagnostics.sort();
+        self.diagnostics.dedup();
+    }
+
     /// Whether something is wrong.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|d| d.severity == Severity::Error)
@@ -318,13 +335,7 @@ pub fn read(files: &[SourceFile], described: Described, around: &Surroundings<'_
     fleet.by_name = images.iter().enumerate().map(|(at, image)| (image.name.clone(), at)).collect();
     fleet.images = images;
     classify(&mut fleet, &policy);
-    diagnostics.extend(fleet.skipped.iter().map(|skipped| Diagnostic {
-        location: Some(Location::file(skipped.path.clone())),
-        severity: Severity::Note,
-        code: "skipped".to_owned(),
-        message: format!("this file is left out: {}", skipped.reason),
-        help: Some("name it in a bake file, a compose file or `bakehouse.toml` to have it".into()),
-    }));
+    diagnostics.extend(fleet.skipped.iter().map(left_out));
     diagnostics.sort();
     diagnostics.dedup();
     fleet.diagnostics = diagnostics;
@@ -339,5 +350,15 @@ fn classify(fleet: &mut Fleet, policy: &Policy) {
                 || class.images.iter().any(|pattern| fits(pattern, &image.name))
         };
         image.class = policy.classes.iter().find(fitting).map(|class| class.name.clone());
+    }
+}
+
+fn left_out(skipped: &Skipped) -> Diagnostic {
+    Diagnostic {
+        location: Some(Location::file(skipped.path.clone())),
+        severity: Severity::Note,
+        code: "skipped".to_owned(),
+        message: format!("this file is left out: {}", skipped.reason),
+        help: Some("name it in a bake file, a compose file or `bakehouse.toml` to have it".into()),
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Single {
 impl Single {
     /// `--file` and `--context`.
     pub(super) fn named(place: &Where, cx: &Context) -> Option<Self> {
-        let file = cx.cwd.join(place.file.as_ref()?);
+        let file = cx.cwd.join(super::files::dockerfile(place)?);
         let parent = || file.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
         let context = place.context.as_ref().map_or_else(parent, |folder| cx.cwd.join(folder));
         Some(Self { file, context })

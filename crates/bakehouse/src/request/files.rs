@@ -1,0 +1,182 @@
+//! The files of a repository: found, or named on the command line, and read once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bakehouse_bake::{Set, SourceFile as BakeFile};
+use bakehouse_model::oci::Platform;
+use bakehouse_plan::fleet::{self, Described, Fleet, SourceFile, Surroundings};
+use bakehouse_plan::lower::Settings;
+
+use crate::cli::Where;
+use crate::context::{Context, now_ms};
+use crate::discovery::{self, Found, is_described_name};
+use crate::failure::{Failure, Kind};
+use crate::sources::{self, BakeSettings, Sources, Tree};
+
+/// What a repository says.
+pub(super) struct Read {
+    /// Its images.
+    pub(super) fleet: Fleet,
+    /// The text of each file, to show lines of it.
+    pub(super) texts: BTreeMap<String, String>,
+}
+
+/// Reads what is below `root`, or what the command line names.
+pub(super) fn read(
+    (place, prefix): (&Where, Option<&str>),
+    root: &Path,
+    settings: &Settings,
+    cx: &Context,
+) -> Result<Read, Failure> {
+    let repository = root
+        .file_name()
+        .map_or_else(|| "image".to_owned(), |name| name.to_string_lossy().into_owned());
+    let exists = |path: &str| root.join(path).symlink_metadata().is_ok();
+    let load = |path: &str| discovery::read(&root.join(path)).ok();
+    let env = |name: &str| cx.env.get(name).cloned();
+    let tree = Tree { load: &load, exists: &exists, env: &env, repository: &repository };
+    let (found, sources) = input(place, root, &tree, cx)?;
+    let given = |text: &String| text.split('=').next().unwrap_or_default().to_owned();
+    let contexts: Vec<String> = place.build_context.iter().map(given).collect();
+    let around = Surroundings {
+        repository: &repository,
+        exists: &exists,
+        load: &load,
+        settings,
+        target: place.target.as_deref(),
+        prefix,
+        contexts: &contexts,
+    };
+    let Sources { described, mut texts, skipped, diagnostics } = sources;
+    let mut fleet = fleet::read(&found.files, described, &around);
+    fleet.skip(skipped.into_iter().chain(found.skipped));
+    fleet.tell(diagnostics.into_iter().chain(found.diagnostics));
+    texts.extend(
+        found
+            .files
+            .into_iter()
+            .map(|file| (file.path, String::from_utf8_lossy(&file.text).into_owned())),
+    );
+    Ok(Read { fleet, texts })
+}
+
+/// The one Dockerfile that the command line names.
+pub(super) fn dockerfile(place: &Where) -> Option<&Path> {
+    match place.file.as_slice() {
+        [file] if !is_definition(file) => Some(file),
+        _ => None,
+    }
+}
+
+fn is_definition(file: &Path) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    is_described_name(name)
+        || ["hcl", "json", "yaml", "yml"]
+            .iter()
+            .any(|ending| Path::new(name).extension().is_some_and(|own| own == *ending))
+}
+
+fn input(
+    place: &Where,
+    root: &Path,
+    tree: &Tree<'_>,
+    cx: &Context,
+) -> Result<(Found, Sources), Failure> {
+    if let Some(file) = dockerfile(place) {
+        return Ok((named_dockerfile(file, cx)?, Sources::default()));
+    }
+    if place.context.is_some() {
+        return Err(Failure::new(Kind::Usage, "--context needs --file with a Dockerfile"));
+    }
+    let settings = bake_settings(place, cx)?;
+    if !place.file.is_empty() {
+        let named = named_definitions(place, root, cx)?;
+        return Ok((Found::default(), sources::read_named(&named, tree, &settings)));
+    }
+    let found = discovery::find(root);
+    let nothing = found.files.is_empty() && found.described.is_empty();
+    if nothing && !found.diagnostics.is_empty() {
+        return Err(Failure::input(found.diagnostics));
+    }
+    if nothing {
+        return Err(Failure::new(
+            Kind::Input,
+            format!("there is no Dockerfile in `{}` or below it", root.display()),
+        )
+        .hint("name one with `-f FILE --context DIR`, or go to the repository's folder"));
+    }
+    let sources = sources::read(&found.described, tree, &settings);
+    Ok((found, sources))
+}
+
+fn named_dockerfile(file: &Path, cx: &Context) -> Result<Found, Failure> {
+    let text = discovery::read(&cx.cwd.join(file)).map_err(|why| unreadable(file, &why))?;
+    let shown = file.to_string_lossy().into_owned();
+    let file = SourceFile { path: shown, text, context: Some(".".to_owned()) };
+    Ok(Found { files: vec![file], ..Found::default() })
+}
+
+fn unreadable(file: &Path, why: &str) -> Failure {
+    Failure::new(Kind::Input, format!("`{}` cannot be read: {why}", file.display()))
+        .hint("-f names a Dockerfile, a bake file or a compose file, from the current folder")
+}
+
+/// The bake and compose files of the command line, from `root`.
+fn named_definitions(place: &Where, root: &Path, cx: &Context) -> Result<Vec<String>, Failure> {
+    if let Some(other) = place.file.iter().find(|file| !is_definition(file)) {
+        let what = format!("`{}` is neither a bake file nor a compose file", other.display());
+        return Err(Failure::new(Kind::Usage, what)
+            .hint("several -f are read one after the other; one Dockerfile is built alone"));
+    }
+    let from_root = |file: &PathBuf| {
+        let path = cx.cwd.join(file);
+        let path = path.canonicalize().map_err(|error| unreadable(file, &error.to_string()))?;
+        discovery::read(&path).map_err(|why| unreadable(file, &why))?;
+        let inside = path.strip_prefix(root).unwrap_or(&path);
+        Ok(inside.to_string_lossy().into_owned())
+    };
+    place.file.iter().map(from_root).collect()
+}
+
+/// What bake files are told of this machine and of the command line.
+pub fn bake_settings<'a>(place: &Where, cx: &'a Context) -> Result<BakeSettings<'a>, Failure> {
+    let env = |name: &str| cx.env.get(name).cloned();
+    let sets = place.set.iter().map(|text| Set::parse(text, &env));
+    let sets: Result<Vec<Set>, _> = sets.collect();
+    let sets = sets.map_err(|diagnostic| {
+        let failure = Failure::new(Kind::Usage, diagnostic.message);
+        match diagnostic.help {
+            Some(help) => failure.hint(help),
+            None => failure,
+        }
+    })?;
+    Ok(BakeSettings {
+        sets,
+        local_platform: Platform::host().to_string(),
+        now: i64::try_from(now_ms() / 1000).unwrap_or(i64::MAX),
+        home: cx.var("HOME").unwrap_or("/root"),
+    })
+}
+
+/// The bake files that bake itself would read here: those of the command line, else the usual
+/// ones of the folder.
+pub fn bake_files(place: &Where, cx: &Context) -> Result<Vec<BakeFile>, Failure> {
+    let folder = place.directory.as_ref().map_or_else(|| cx.cwd.clone(), |d| cx.cwd.join(d));
+    let usual = sources::USUAL_BAKE.iter().map(PathBuf::from);
+    let named = !place.file.is_empty();
+    let paths: Vec<PathBuf> = if named { place.file.clone() } else { usual.collect() };
+    let mut files = Vec::new();
+    for path in paths {
+        match discovery::read(&folder.join(&path)) {
+            Ok(text) => files.push(BakeFile { path: path.to_string_lossy().into_owned(), text }),
+            Err(why) if named => return Err(unreadable(&path, &why)),
+            Err(_) => {}
+        }
+    }
+    if files.is_empty() {
+        let what = format!("there is no bake file in `{}`", folder.display());
+        return Err(Failure::new(Kind::Input, what).hint("name one with -f"));
+    }
+    Ok(files)
+}
