@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("plan", &["model"]),
+    ("bake", &["model"]),
     ("store", &["model"]),
     ("render", &["model"]),
     ("run", &["model", "plan"]),
@@ -25,6 +26,7 @@ const TESTKIT: &str = "testkit";
 const PURE: &[(&str, &[&str])] = &[
     ("model", &["std::fs", "std::env", "std::time"]),
     ("plan", &["std::fs", "std::env", "std::time"]),
+    ("bake", &["std::fs", "std::env", "std::time"]),
     ("render", &["std::fs", "std::env", "std::time"]),
 ];
 
