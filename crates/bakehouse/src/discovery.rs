@@ -124,9 +124,10 @@ pub fn is_described_name(name: &str) -> bool {
     let Some((stem, ending)) = name.rsplit_once('.') else { return false };
     match ending {
         "hcl" | "json" => stem == "docker-bake" || stem.starts_with("docker-bake."),
-        "yaml" | "yml" => ["compose", "docker-compose"]
-            .iter()
-            .any(|word| stem.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))),
+        "yaml" | "yml" => ["compose", "docker-compose"].iter().any(|word| {
+            stem.strip_prefix(word)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
+        }),
         _ => false,
     }
 }

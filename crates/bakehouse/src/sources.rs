@@ -60,7 +60,8 @@ pub fn read(paths: &[String], tree: &Tree<'_>, settings: &BakeSettings<'_>) -> S
     let mut sources = Sources::default();
     let mut folders: Vec<&str> = paths.iter().map(|path| folder_of(path)).collect();
     // What is nearer to the root counts first.
-    folders.sort_by_key(|folder| (folder.matches('/').count(), folder.is_empty() as u8 ^ 1, *folder));
+    folders
+        .sort_by_key(|folder| (folder.matches('/').count(), folder.is_empty() as u8 ^ 1, *folder));
     folders.dedup();
     for folder in &folders {
         bake::read_folder(folder, paths, (tree, settings), &mut sources);
@@ -101,7 +102,11 @@ fn context_value(text: &str, path: impl Fn(&str) -> String) -> ContextValue {
         return ContextValue::Layout(path(layout));
     }
     let local = text.strip_prefix("cwd://").unwrap_or(text);
-    if is_remote(local) { ContextValue::Url(local.to_owned()) } else { ContextValue::Folder(path(local)) }
+    if is_remote(local) {
+        ContextValue::Url(local.to_owned())
+    } else {
+        ContextValue::Folder(path(local))
+    }
 }
 
 /// Whether a context is on another machine.

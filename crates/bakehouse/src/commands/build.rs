@@ -33,7 +33,7 @@ use crate::finish::{self, Finisher, Made};
 use crate::memory::StoreMemory;
 use crate::outputs::Outputs;
 use crate::planning;
-use crate::request::Request;
+use crate::request::{self, Request};
 
 /// What was built, for whoever builds on it.
 #[derive(Debug)]
@@ -48,6 +48,9 @@ pub struct Done {
 
 /// Runs the command.
 pub fn run(args: &BuildArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
+    if args.print {
+        return print_bake(args, cx);
+    }
     let request = Request::read(&args.place, &args.shape, &args.images, cx)?;
     request.refuse_errors()?;
     let done = build(&request, args, cx)?;
@@ -55,6 +58,18 @@ pub fn run(args: &BuildArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     report(&request, args, &done, cx)?;
     settle(cx);
     Ok(done.exit)
+}
+
+/// `--print`: what bake would build, as bake prints it.
+fn print_bake(args: &BuildArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
+    let files = request::bake_files(&args.place, cx)?;
+    let settings = request::bake_settings(&args.place, cx)?;
+    let env = |name: &str| cx.env.get(name).cloned();
+    let bake = crate::sources::evaluate(&files, &env, &settings);
+    let resolved = bake.resolve(&args.images, &settings.sets).map_err(Failure::input)?;
+    let json = resolved.to_json();
+    super::print_json(cx, &json)?;
+    Ok(ExitCode::Ok)
 }
 
 /// Makes what was built survive a crash of the machine, after everybody has the answer. What

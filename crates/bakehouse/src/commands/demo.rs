@@ -130,6 +130,7 @@ fn write_base(place: &Path, cx: &mut Context) -> Result<PathBuf, Failure> {
 
 fn once(fleet: &Path, tar: &Path, args: &DemoArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     let args = BuildArgs {
+        print: false,
         images: Vec::new(),
         place: Where {
             directory: Some(fleet.to_path_buf()),

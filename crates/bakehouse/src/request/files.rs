@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bakehouse_bake::{Set, SourceFile as BakeFile};
 use bakehouse_model::oci::Platform;
-use bakehouse_plan::fleet::{self, Described, Fleet, SourceFile, Surroundings};
+use bakehouse_plan::fleet::{self, Fleet, SourceFile, Surroundings};
 use bakehouse_plan::lower::Settings;
 
 use crate::cli::Where;

@@ -140,8 +140,7 @@ fn groups(resolved: &Resolved) -> Vec<Group> {
 
 fn definition(target: &Target, (project, folder): (&str, &str), tree: &Tree<'_>) -> Definition {
     let place = target.block().cloned().unwrap_or_else(|| Location::file(project));
-    let mut definition =
-        Definition::new(SourceKind::Bake, project, &target.name, place.clone());
+    let mut definition = Definition::new(SourceKind::Bake, project, &target.name, place.clone());
     let written = target.dockerfile.as_deref().unwrap_or("Dockerfile");
     let written = written.strip_prefix("cwd://").unwrap_or(written);
     let context = target.context.as_deref().unwrap_or(".");

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use bakehouse_compose::{self as compose, Build, Context, Origin, Service, SourceFile, Surroundings};
+use bakehouse_compose::{
+    self as compose, Build, Context, Origin, Service, SourceFile, Surroundings,
+};
 use bakehouse_plan::fleet::{
     ContextValue, Definition, DockerfileAt, NamedContext, Options, SourceKind,
 };
@@ -80,9 +82,10 @@ fn read_project(
         }
     }
     // A file that is on no list of its tool is not to be held against anybody.
-    let told = read.diagnostics.into_iter().filter(|diagnostic| {
-        usual || diagnostic.severity != bakehouse_model::Severity::Warning
-    });
+    let told = read
+        .diagnostics
+        .into_iter()
+        .filter(|diagnostic| usual || diagnostic.severity != bakehouse_model::Severity::Warning);
     sources.diagnostics.extend(told);
     let first = files.first().map(|file| file.path.clone()).unwrap_or_default();
     for service in read.services.values() {
@@ -113,7 +116,8 @@ fn definition(service: &Service, build: &Build, project: &str, tree: &Tree<'_>) 
             location: context.location.clone(),
         })
         .collect();
-    definition.references = service.image.iter().chain(&build.tags).map(|t| t.value.clone()).collect();
+    definition.references =
+        service.image.iter().chain(&build.tags).map(|t| t.value.clone()).collect();
     let service_platform = service.platform.iter().filter(|_| build.platforms.is_empty());
     definition.platforms =
         build.platforms.iter().chain(service_platform).map(|p| p.value.clone()).collect();

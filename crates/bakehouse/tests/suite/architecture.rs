@@ -10,13 +10,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("plan", &["model"]),
     ("compose", &["model"]),
+    ("bake", &["model"]),
     ("store", &["model"]),
     ("render", &["model"]),
     ("run", &["model", "plan"]),
     ("registry", &["model", "store"]),
     ("engine", &["model", "store"]),
     ("testkit", &["model"]),
-    ("bakehouse", &["model", "plan", "run", "store", "registry", "engine", "render"]),
+    (
+        "bakehouse",
+        &["model", "plan", "bake", "compose", "run", "store", "registry", "engine", "render"],
+    ),
 ];
 
 /// The room that only tests may name. Any may.
@@ -27,6 +31,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("model", &["std::fs", "std::env", "std::time"]),
     ("plan", &["std::fs", "std::env", "std::time"]),
     ("compose", &["std::fs", "std::env", "std::time"]),
+    ("bake", &["std::fs", "std::env", "std::time"]),
     ("render", &["std::fs", "std::env", "std::time"]),
 ];
 
