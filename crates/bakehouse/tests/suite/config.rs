@@ -1,0 +1,77 @@
+//! `bakehouse.toml`: whole files with what is said about them beside them.
+//!
+//! `fixtures/config/ok` can be used, `fixtures/config/err` cannot. Run with `BAKEHOUSE_BLESS=1`
+//! to write the `.out` files anew, and read the difference.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bakehouse::config::{Config, FILE_NAME, read};
+use bakehouse_model::{Diagnostic, Severity};
+use serde_json::{Value, json};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Compares with what is kept, or keeps it.
+fn compare(kept: &Path, found: &str) {
+    if std::env::var("BAKEHOUSE_BLESS").is_ok() {
+        fs::write(kept, found).unwrap();
+    }
+    let expected = fs::read_to_string(kept).unwrap_or_default();
+    assert_eq!(found, expected, "{}", kept.display());
+}
+
+fn render(config: &Config, diagnostics: &[Diagnostic]) -> String {
+    let mut out = String::new();
+    for diagnostic in diagnostics {
+        let place = diagnostic.location.as_ref().unwrap();
+        let severity = match diagnostic.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        };
+        let (line, column, code) = (place.line, place.column, &diagnostic.code);
+        writeln!(out, "{line}:{column}: {severity}[{code}]: {}", diagnostic.message).unwrap();
+        writeln!(out, "  help: {}", diagnostic.help.as_ref().unwrap()).unwrap();
+    }
+    let mut said = serde_json::to_value(config).unwrap();
+    forget_empty(&mut said);
+    writeln!(out, "{said:#}").unwrap();
+    out
+}
+
+/// What is not said need not be read.
+fn forget_empty(value: &mut Value) {
+    if let Value::Object(fields) = value {
+        fields.values_mut().for_each(forget_empty);
+        fields
+            .retain(|_, field| *field != Value::Null && *field != json!([]) && *field != json!({}));
+    }
+}
+
+fn check(kind: &str, with_errors: bool) {
+    let folder = root().join("fixtures/config").join(kind);
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|kind| kind == "toml")).collect();
+    assert!(!files.is_empty());
+    for file in files {
+        let (config, diagnostics) = read(FILE_NAME, &fs::read(&file).unwrap());
+        let errors = diagnostics.iter().any(|d| d.severity == Severity::Error);
+        assert_eq!(errors, with_errors, "{}: {diagnostics:?}", file.display());
+        compare(&file.with_extension("out"), &render(&config, &diagnostics));
+    }
+}
+
+#[test]
+fn files_that_can_be_used_are_understood() {
+    check("ok", false);
+}
+
+#[test]
+fn files_that_cannot_be_used_say_why() {
+    check("err", true);
+}
