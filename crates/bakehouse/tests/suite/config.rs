@@ -1,7 +1,8 @@
-//! `bakehouse.toml`: whole files with what is said about them beside them.
+//! `bakehouse.toml`: whole files with what is said about them beside them, the schema that is
+//! published.
 //!
 //! `fixtures/config/ok` can be used, `fixtures/config/err` cannot. Run with `BAKEHOUSE_BLESS=1`
-//! to write the `.out` files anew, and read the difference.
+//! to write the `.out` files and the schema anew, and read the difference.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 use bakehouse::config::{Config, FILE_NAME, read};
 use bakehouse_model::{Diagnostic, Severity};
 use serde_json::{Value, json};
+
+use crate::place::Place;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -74,4 +77,14 @@ fn files_that_can_be_used_are_understood() {
 #[test]
 fn files_that_cannot_be_used_say_why() {
     check("err", true);
+}
+
+#[test]
+fn the_schema_that_is_published_is_the_one_that_is_printed() {
+    let place = Place::new();
+    let told = place.run(&["schema"]);
+    assert_eq!(told.ok().err, "");
+    assert_eq!(told.json()["title"], FILE_NAME);
+    compare(&root().join("docs/bakehouse.schema.json"), &told.out);
+    assert!(!place.store().exists(), "a schema needs no store");
 }
