@@ -1,5 +1,5 @@
 //! `bakehouse.toml`: whole files with what is said about them beside them, the schema that is
-//! published.
+//! published, and the page that explains both.
 //!
 //! `fixtures/config/ok` can be used, `fixtures/config/err` cannot. Run with `BAKEHOUSE_BLESS=1`
 //! to write the `.out` files and the schema anew, and read the difference.
@@ -87,4 +87,36 @@ fn the_schema_that_is_published_is_the_one_that_is_printed() {
     assert_eq!(told.json()["title"], FILE_NAME);
     compare(&root().join("docs/bakehouse.schema.json"), &told.out);
     assert!(!place.store().exists(), "a schema needs no store");
+}
+
+/// The guide's page.
+fn page() -> String {
+    fs::read_to_string(root().join("docs/guide/configuration.md")).unwrap()
+}
+
+#[test]
+fn the_examples_of_the_guide_are_read_without_a_complaint() {
+    let page = page();
+    let examples: Vec<&str> =
+        page.split("```toml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        let (_, diagnostics) = read(FILE_NAME, example.as_bytes());
+        assert_eq!(diagnostics, [], "{example}");
+    }
+}
+
+#[test]
+fn the_guide_explains_every_key_of_the_schema() {
+    let page = page();
+    let schema: Value = Place::new().run(&["schema"]).ok().json();
+    let tables = schema["$defs"].as_object().unwrap().values().chain([&schema]);
+    for table in tables {
+        for key in table["properties"].as_object().unwrap().keys() {
+            let row = page.lines().any(|line| {
+                line.split('|').nth(1).is_some_and(|cell| cell.contains(&format!("`{key}`")))
+            });
+            assert!(row, "`{key}` has no row in the guide");
+        }
+    }
 }
