@@ -29,6 +29,8 @@ pub enum Verb {
     Demo(DemoArgs),
     /// Run a built image's command
     Run(RunArgs),
+    /// Print the JSON schema of bakehouse.toml
+    Schema,
 }
 
 /// What the verbs that look at a repository have in common.

@@ -5,6 +5,7 @@ pub mod demo;
 pub mod graph;
 pub mod plan;
 pub mod run;
+pub mod schema;
 pub mod why;
 
 use bakehouse_registry::{Client, ClientConfig};

@@ -7,6 +7,7 @@ pub mod bases;
 pub mod broadcast;
 pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod context;
 pub mod demo;
 pub mod discovery;

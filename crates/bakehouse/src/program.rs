@@ -48,12 +48,13 @@ fn run(verb: &Verb, cx: &mut Context) -> Result<ExitCode, Failure> {
         Verb::Why(args) => commands::why::run(args, cx),
         Verb::Demo(args) => commands::demo::run(args, cx),
         Verb::Run(args) => commands::run::run(args, cx),
+        Verb::Schema => commands::schema::run(cx),
     }
 }
 
 /// Verbs that mount: an ordinary user gets a user namespace for them.
 fn needs_root(verb: &Verb) -> bool {
-    !matches!(verb, Verb::Graph(_))
+    !matches!(verb, Verb::Graph(_) | Verb::Schema)
 }
 
 fn status(exit: ExitCode) -> Status {

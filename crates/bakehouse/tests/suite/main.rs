@@ -4,6 +4,7 @@
 mod architecture;
 mod archives;
 mod changing;
+mod config;
 mod docker;
 mod fleet;
 mod interrupted;
