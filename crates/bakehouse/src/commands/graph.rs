@@ -1,7 +1,7 @@
 //! `bakehouse graph`: the images and what stands on what.
 
 use bakehouse_model::ExitCode;
-use bakehouse_render::{GraphImage, tree};
+use bakehouse_render::graph::{self, Edge, Graph, Node, Via};
 use serde_json::json;
 
 use crate::cli::{Format, GraphArgs, Shape};
@@ -21,25 +21,26 @@ fn report(request: &Request, format: Format, cx: &mut Context) -> Result<(), Fai
     match format {
         Format::Json => super::print_json(cx, &value(request)),
         Format::Text => {
-            let images: Vec<GraphImage> = request
-                .fleet
-                .images
-                .iter()
-                .map(|image| GraphImage {
-                    name: image.name.clone(),
-                    file: image.file.clone(),
-                    context: image.context.clone(),
-                    needs: image.needs.iter().map(|edge| edge.image.clone()).collect(),
-                    notes: image.external.iter().map(|name| format!("from {name}")).collect(),
-                })
-                .collect();
-            let mut text = tree(&images, cx.style());
+            let mut text = graph::text(&drawn(request), cx.style(), cx.width());
             for skipped in &request.fleet.skipped {
                 text.push_str(&format!("skipped {}: {}\n", skipped.file, skipped.reason));
             }
             super::print(cx, &text)
         }
     }
+}
+
+/// The fleet as `render` draws it. What is known of an edge so far is that it is there.
+fn drawn(request: &Request) -> Graph {
+    let images = request.fleet.images.iter().map(|image| Node {
+        name: image.name.clone(),
+        file: image.file.clone(),
+        context: image.context.clone(),
+        needs: image.needs.iter().map(|edge| Edge::new(&edge.image, Via::From)).collect(),
+        external: image.external.iter().map(|name| Edge::new(name, Via::From)).collect(),
+        ..Node::default()
+    });
+    Graph { title: String::new(), nodes: images.collect() }
 }
 
 /// The graph as a value.
