@@ -1,12 +1,13 @@
 //! The fleet as a drawing: what stands on what.
 //!
 //! A [`Graph`] is plain data: the images, each with what it needs and with what is known
-//! of it. Three functions draw it, and none of them trusts a word of it:
+//! of it. Four functions draw it, and none of them trusts a word of it:
 //!
 //! - [`text`], a tree for terminals: every image once in full, below its deepest need, and
 //!   as a reference below each other need;
 //! - [`dot`], for Graphviz;
-//! - [`mermaid`], for the places that draw Markdown.
+//! - [`mermaid`], for the places that draw Markdown;
+//! - [`svg`], a picture that needs nobody else: no scripts, no fonts, no addresses.
 //!
 //! All of them are functions of the graph alone and keep the order of its images, so the
 //! same fleet gives the same bytes. An image's level is the longest chain of images of the
@@ -18,12 +19,15 @@
 //! the depth or the density of what they form.
 
 mod dot;
+mod layout;
 mod mermaid;
 mod net;
+mod svg;
 mod tree;
 
 pub use dot::dot;
 pub use mermaid::mermaid;
+pub use svg::svg;
 pub use tree::text;
 
 /// What is drawn.

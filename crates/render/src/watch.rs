@@ -185,6 +185,7 @@ mod tests {
             graph::text(&graph, Style::PLAIN, 400),
             graph::dot(&graph),
             graph::mermaid(&graph),
+            graph::svg(&graph),
             table(&[Column::left(HOSTILE)], &[vec![HOSTILE.to_owned()]], 99, Style::PLAIN),
         ];
         for window in windows {

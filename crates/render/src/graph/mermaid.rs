@@ -3,7 +3,7 @@
 //! Nodes are called by their place. A label keeps letters, digits and what is harmless in
 //! a quoted label; any other character is written as its number, so neither Mermaid nor
 //! the HTML that it makes sees syntax in a name. Such places draw some hundred edges and
-//! some ten thousand letters at most.
+//! some ten thousand letters at most; a larger fleet is better served by [`svg`](super::svg).
 
 use std::fmt::Write as _;
 

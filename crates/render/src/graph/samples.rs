@@ -119,3 +119,107 @@ pub(super) fn chain(length: usize) -> Graph {
     }
     graph("chain", nodes)
 }
+
+/// About 120 images on five levels: families with many members each, and many that stand
+/// alone on a base from outside.
+pub(super) fn families() -> Graph {
+    let (slim, cuda) = ("python:3.10-slim", "nvidia/cuda:12.1.1-runtime-ubuntu22.04");
+    let mut nodes = vec![
+        node("base-python", &[], &["python:3.11-slim"]),
+        node("legacy-py310-cpu", &[], &["python:3.10-slim-bullseye"]),
+        node("base-utils", &["base-python"], &[]),
+        node("base-cpu-pydeps", &["base-utils"], &[]),
+        node("base-gpu-cu121", &[], &[cuda]),
+        node("family-web", &["base-cpu-pydeps"], &[]),
+        node("family-torch-cu121", &["base-gpu-cu121"], &[]),
+        node("family-llm-cu121", &["family-torch-cu121"], &[]),
+        node("family-vision-cu121", &["family-torch-cu121"], &[]),
+    ];
+    let members: [(&str, usize); 6] = [
+        ("base-cpu-pydeps", 29),
+        ("family-torch-cu121", 12),
+        ("family-web", 11),
+        ("family-llm-cu121", 8),
+        ("legacy-py310-cpu", 5),
+        ("family-vision-cu121", 4),
+    ];
+    for (family, count) in members {
+        for nth in 0..count {
+            let short = family.split('-').nth(1).unwrap();
+            let name = format!("{short}-{}-agent", WORDS[nth % WORDS.len()]);
+            let mut image = node(&name, &[family], &[]);
+            if nth % 7 == 3 {
+                image.needs.push(Edge::new("base-utils", Via::Copy));
+            }
+            nodes.push(image);
+        }
+    }
+    for nth in 0..34 {
+        let outside = [slim, "python:3.11-slim", cuda, "debian:bookworm"][nth % 7 % 4];
+        nodes.push(node(&format!("{}-{nth}", WORDS[nth % WORDS.len()]), &[], &[outside]));
+    }
+    nodes.extend((0..9).map(|nth| node(&format!("alone-{nth}"), &[], &[&format!("own:{nth}")])));
+    for (nth, node) in nodes.iter_mut().enumerate() {
+        let nth = nth as u64;
+        node.cost_ms = Some(9_000 + nth * nth % 97 * 4_000);
+        node.size_bytes = Some(80_000_000 + nth * nth % 31 * 190_000_000);
+    }
+    graph("families", nodes)
+}
+
+const WORDS: [&str; 30] = [
+    "responder",
+    "translation",
+    "executor",
+    "mood",
+    "tone",
+    "router",
+    "codegen",
+    "resource",
+    "capture",
+    "tts",
+    "stt",
+    "dream",
+    "nlu",
+    "human-awareness",
+    "chitchat",
+    "empathy",
+    "cache",
+    "emotion-synthesis",
+    "auth",
+    "feedback",
+    "scheduler",
+    "learning",
+    "dashboard",
+    "trust",
+    "twin",
+    "smarthome",
+    "vision",
+    "streaming-translation-proxy",
+    "proactive",
+    "intention",
+];
+
+/// A graph that nobody picked: each image needs up to `density` of those before it.
+pub(super) fn random(seed: u64, images: usize, density: usize) -> Graph {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut below = |most: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % most.max(1) as u64).unwrap()
+    };
+    let mut nodes: Vec<Node> = Vec::new();
+    for nth in 0..images {
+        let mut image = node(&format!("image-{nth}"), &[], &[]);
+        for _ in 0..below(density + 1).min(nth) {
+            let via = [Via::From, Via::From, Via::Copy, Via::Mount][below(4)];
+            image.needs.push(Edge::new(format!("image-{}", below(nth)), via));
+        }
+        if below(3) == 0 {
+            image.external.push(Edge::new(format!("outside:{}", below(images / 4)), Via::From));
+        }
+        nodes.push(image);
+    }
+    graph("random", nodes)
+}
