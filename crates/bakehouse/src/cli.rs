@@ -187,15 +187,31 @@ pub struct BuildArgs {
     pub format: Format,
 }
 
+/// How the graph is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum GraphFormat {
+    /// A tree, for people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// For Graphviz
+    Dot,
+    /// For Markdown that draws Mermaid
+    Mermaid,
+    /// A picture
+    Svg,
+}
+
 /// `bakehouse graph`
 #[derive(Debug, Clone, Args)]
 pub struct GraphArgs {
     /// Where to look
     #[command(flatten)]
     pub place: Where,
-    /// How to print it
+    /// How to draw it
     #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub format: GraphFormat,
 }
 
 /// `bakehouse plan`

@@ -12,11 +12,12 @@ use std::path::PathBuf;
 use bakehouse_model::oci::Platform;
 use bakehouse_model::op::ContextSource;
 use bakehouse_model::{Diagnostic, Location, Severity};
-use bakehouse_plan::fleet::{self, Fleet};
+use bakehouse_plan::fleet::{self, Class, Fleet, Image};
 use bakehouse_plan::lower::Settings;
 use bakehouse_registry::Mirror;
 
 use crate::cli::{Shape, Where};
+use crate::config::Config;
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
 
@@ -53,6 +54,10 @@ pub struct Request {
     pub jobs: usize,
     /// The texts of the files that were read, to show lines of them.
     pub texts: BTreeMap<String, String>,
+    /// What `bakehouse.toml` says.
+    pub config: Config,
+    /// Labels for policy.
+    pub classes: Vec<Class>,
 }
 
 impl Request {
@@ -72,7 +77,7 @@ impl Request {
         })?;
         let settings = flags::settings(place, shape, cx)?;
         let prefix = prefix(place)?;
-        let files::Read { fleet, texts } =
+        let files::Read { fleet, texts, config, classes, prefix } =
             files::read((place, prefix.as_deref()), &root, &settings, cx)?;
         let mut request = Self {
             single: contexts::Single::named(place, cx),
@@ -87,6 +92,8 @@ impl Request {
             pull: place.pull,
             jobs: shape.jobs.unwrap_or_else(processors).max(1),
             texts,
+            config,
+            classes,
             fleet,
         };
         request.refuse_nothing()?;
@@ -171,6 +178,12 @@ impl Request {
             }
         }
         Ok(all)
+    }
+
+    /// How long an image takes, by its class, until history knows.
+    pub fn estimate_ms(&self, image: &Image) -> Option<u64> {
+        let name = image.class.as_ref()?;
+        self.classes.iter().find(|class| class.name == *name)?.estimate_ms
     }
 
     /// The text of an input file, to show lines of it.

@@ -6,12 +6,14 @@
 
 mod bake;
 mod compose;
+mod config;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bakehouse_model::Diagnostic;
 use bakehouse_plan::fleet::{ContextValue, Described, Skipped};
 
+use crate::config::Config;
 use crate::discovery::folder_of;
 
 pub(crate) use bake::{USUAL_BAKE, evaluate};
@@ -41,6 +43,8 @@ impl std::fmt::Debug for Tree<'_> {
 pub struct Sources {
     /// What the files say.
     pub described: Described,
+    /// `bakehouse.toml`.
+    pub config: Config,
     /// The text of each file, to show lines of it.
     pub texts: BTreeMap<String, String>,
     /// Files that are left out.
@@ -58,6 +62,11 @@ impl Sources {
 /// Reads the bake and compose files among `paths`, each folder's as its own tool would.
 pub fn read(paths: &[String], tree: &Tree<'_>, settings: &BakeSettings<'_>) -> Sources {
     let mut sources = Sources::default();
+    config::read(tree, &mut sources);
+    let excluded = sources.config.excluded();
+    let paths: Vec<String> =
+        paths.iter().filter(|path| !excluded.matches_or_parent_matches(path)).cloned().collect();
+    let paths = paths.as_slice();
     let mut folders: Vec<&str> = paths.iter().map(|path| folder_of(path)).collect();
     // What is nearer to the root counts first.
     folders
@@ -79,6 +88,7 @@ pub fn read(paths: &[String], tree: &Tree<'_>, settings: &BakeSettings<'_>) -> S
 /// Reads the files that were named, in this order, as one project.
 pub fn read_named(paths: &[String], tree: &Tree<'_>, settings: &BakeSettings<'_>) -> Sources {
     let mut sources = Sources::default();
+    config::read(tree, &mut sources);
     let is_compose = |path: &&String| path.ends_with(".yaml") || path.ends_with(".yml");
     let (compose, bake): (Vec<&String>, Vec<&String>) = paths.iter().partition(is_compose);
     let own = |paths: Vec<&String>| paths.into_iter().cloned().collect::<Vec<String>>();

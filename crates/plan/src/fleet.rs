@@ -17,6 +17,7 @@ mod lowering;
 mod names;
 mod official;
 mod order;
+mod patches;
 mod variants;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,8 +31,8 @@ use crate::dockerfile::Dockerfile;
 use crate::lower::{NoCache, Settings, Via};
 
 pub use definition::{
-    Class, ContextValue, Definition, DockerfileAt, Family, Group, NamedContext, Options, Policy,
-    Source, SourceKind, fits,
+    Class, ContextValue, Definition, DockerfileAt, Family, Group, NamedContext, Options, Patch,
+    Policy, Source, SourceKind, fits,
 };
 pub use index::{Index, TagMatch};
 pub use lowering::{Known, LoweredFleet, LoweredImage, lower_all};
@@ -326,7 +327,9 @@ pub fn read(files: &[SourceFile], described: Described, around: &Surroundings<'_
     let mut gathered = gather::gather(files, definitions, around);
     let mut images = std::mem::take(&mut gathered.images);
     let mut diagnostics = std::mem::take(&mut gathered.diagnostics);
+    patches::by_file(&mut images, &policy.images, &mut diagnostics);
     names::give(&mut images, around.repository, &mut diagnostics);
+    patches::by_name(&mut images, &policy.images, &mut diagnostics);
     families::inject(&mut images, &policy, &mut diagnostics);
     let index = Index::new(&images, &policy, around.prefix);
     let index = connect::connect(&mut images, index, around, &mut diagnostics);
@@ -344,7 +347,7 @@ pub fn read(files: &[SourceFile], described: Described, around: &Surroundings<'_
 
 /// Gives images their classes; the first one that fits counts.
 fn classify(fleet: &mut Fleet, policy: &Policy) {
-    for image in &mut fleet.images {
+    for image in fleet.images.iter_mut().filter(|image| image.class.is_none()) {
         let fitting = |class: &&Class| {
             class.level == Some(image.level)
                 || class.images.iter().any(|pattern| fits(pattern, &image.name))

@@ -12,7 +12,7 @@ mod diagnostic;
 mod excerpt;
 mod explain;
 pub mod failure;
-mod graph;
+pub mod graph;
 pub mod jsonl;
 mod measure;
 mod plain;
@@ -32,9 +32,8 @@ mod recorded;
 pub use diagnostic::diagnostic;
 pub use excerpt::excerpt;
 pub use explain::explain;
-pub use graph::{GraphImage, tree};
 pub use jsonl::JsonLines;
-pub use measure::{bytes, clock, duration};
+pub use measure::{bytes, clock, duration, short_duration};
 pub use plain::Plain;
 pub use progress::{
     Counts, Exported, ImageProgress, ImageState, LOG_TAIL, Length, Progress, StepProgress,

@@ -42,6 +42,19 @@ pub fn duration(ms: u64) -> String {
     format!("{} h {:02} min", minutes / 60, minutes % 60)
 }
 
+/// A length of time where there is little room: `40s`, `3m 10s`, `2h 05m`.
+pub fn short_duration(ms: u64) -> String {
+    let seconds = ms.saturating_add(500) / 1000;
+    if seconds < 60 {
+        return format!("{seconds}s");
+    }
+    if seconds < 3600 {
+        return format!("{}m {:02}s", seconds / 60, seconds % 60);
+    }
+    let minutes = (seconds + 30) / 60;
+    format!("{}h {:02}m", minutes / 60, minutes % 60)
+}
+
 /// A running clock: `0:12`, `12:34`, `1:02:03`.
 pub fn clock(ms: u64) -> String {
     let seconds = ms / 1000;
@@ -97,6 +110,15 @@ mod tests {
             (u64::MAX, "5124095576030 h 26 min"),
         ] {
             assert_eq!(duration(ms), expected, "{ms}");
+        }
+        for (ms, expected) in [
+            (0, "0s"),
+            (59_499, "59s"),
+            (59_500, "1m 00s"),
+            (190_000, "3m 10s"),
+            (7_500_000, "2h 05m"),
+        ] {
+            assert_eq!(short_duration(ms), expected, "{ms}");
         }
         for (ms, expected) in [(999, "0:00"), (72_000, "1:12"), (3_723_000, "1:02:03")] {
             assert_eq!(clock(ms), expected);

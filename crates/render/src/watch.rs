@@ -77,10 +77,10 @@ mod tests {
     };
 
     use super::*;
+    use crate::graph::{self, Edge, Graph, Node, Via};
     use crate::recorded::Pipe;
     use crate::{
-        Column, GraphImage, JsonLines, Size, Style, Tty, diagnostic, excerpt, failure, recorded,
-        summary, table, tree,
+        Column, JsonLines, Size, Style, Tty, diagnostic, excerpt, failure, recorded, summary, table,
     };
 
     struct Closed;
@@ -162,13 +162,19 @@ mod tests {
     fn no_text_from_outside_reaches_a_window_with_its_controls() {
         let progress = Progress::replay(&hostile());
         let source = |_: &str| Some(HOSTILE.to_owned());
-        let graph = GraphImage {
+        let edge = |via| vec![Edge::new(HOSTILE, via)];
+        let node = Node {
             name: HOSTILE.to_owned(),
             file: HOSTILE.to_owned(),
             context: HOSTILE.to_owned(),
-            needs: vec![HOSTILE.to_owned()],
+            needs: edge(Via::From),
+            external: edge(Via::Copy),
+            class: Some(HOSTILE.to_owned()),
+            tags: vec![HOSTILE.to_owned()],
             notes: vec![HOSTILE.to_owned()],
+            ..Node::default()
         };
+        let graph = Graph { title: HOSTILE.to_owned(), nodes: vec![node] };
         let windows = [
             seen(|pipe| Box::new(crate::Plain::new(pipe, Style::PLAIN))),
             seen(|pipe| Box::new(crate::Quiet::new(pipe, Style::PLAIN))),
@@ -176,7 +182,10 @@ mod tests {
             failure::report(&progress, source, Style::PLAIN),
             diagnostic(&progress.notices()[0], Some(HOSTILE), Style::PLAIN),
             excerpt(HOSTILE, HOSTILE, 1, 1),
-            tree(&[graph], Style::PLAIN),
+            graph::text(&graph, Style::PLAIN, 400),
+            graph::dot(&graph),
+            graph::mermaid(&graph),
+            graph::svg(&graph),
             table(&[Column::left(HOSTILE)], &[vec![HOSTILE.to_owned()]], 99, Style::PLAIN),
         ];
         for window in windows {

@@ -1,10 +1,16 @@
 //! `bakehouse graph`: the images and what stands on what.
 
+use std::collections::BTreeMap;
+
 use bakehouse_model::ExitCode;
-use bakehouse_render::{GraphImage, tree};
+use bakehouse_model::oci::Manifest;
+use bakehouse_plan::fleet::{Fleet, Image, StageVariants};
+use bakehouse_plan::lower::Via as Named;
+use bakehouse_render::graph::{self, Edge, Graph, Node, Via};
+use bakehouse_store::Store;
 use serde_json::{Value, json};
 
-use crate::cli::{Format, GraphArgs, Shape};
+use crate::cli::{GraphArgs, GraphFormat, Shape};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::request::Request;
@@ -17,33 +23,148 @@ pub fn run(args: &GraphArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     request.refuse_errors().map(|()| ExitCode::Ok)
 }
 
-fn report(request: &Request, format: Format, cx: &mut Context) -> Result<(), Failure> {
-    match format {
-        Format::Json => super::print_json(cx, &value(request)),
-        Format::Text => {
-            let images: Vec<GraphImage> = request
-                .fleet
-                .images
-                .iter()
-                .map(|image| GraphImage {
-                    name: image.name.clone(),
-                    file: image.file.clone(),
-                    context: image.context.to_string(),
-                    needs: image.needs.iter().map(|edge| edge.image.clone()).collect(),
-                    notes: image.external.iter().map(|e| format!("from {}", e.reference)).collect(),
-                })
-                .collect();
-            let mut text = tree(&images, cx.style());
-            for skipped in &request.fleet.skipped {
-                text.push_str(&format!("skipped {}: {}\n", skipped.path, skipped.reason));
-            }
-            super::print(cx, &text)
+fn report(request: &Request, format: GraphFormat, cx: &mut Context) -> Result<(), Failure> {
+    if format == GraphFormat::Json {
+        return super::print_json(cx, &value(request, &History::read(request, cx)));
+    }
+    let drawn = drawn(request, &History::read(request, cx));
+    let text = match format {
+        GraphFormat::Dot => graph::dot(&drawn),
+        GraphFormat::Mermaid => graph::mermaid(&drawn),
+        GraphFormat::Svg => graph::svg(&drawn),
+        GraphFormat::Text | GraphFormat::Json => {
+            let mut text = graph::text(&drawn, cx.style(), cx.width());
+            text.push_str(&remarks(request));
+            text
         }
+    };
+    super::print(cx, &text)
+}
+
+/// The largest manifest that is looked into for its layers.
+const MAX_MANIFEST: u64 = 4 << 20;
+
+/// What stands below the tree: shared stages, groups, and what is left out.
+fn remarks(request: &Request) -> String {
+    let fleet = &request.fleet;
+    let mut text = String::new();
+    let several = |stage: &StageVariants| stage.variants.len() > 1;
+    for stage in fleet.stage_variants(&request.settings).into_iter().filter(several) {
+        let variants = stage.variants.iter().map(|variant| {
+            let args = variant.args.iter().map(|(name, value)| format!("{name}={value}"));
+            let args: Vec<String> = args.collect();
+            format!("{} for {} images", args.join(" "), variant.images.len()).trim().to_owned()
+        });
+        let variants: Vec<String> = variants.collect();
+        let each = if stage.platforms.len() > 1 { " on each platform" } else { "" };
+        text.push_str(&format!(
+            "stage {} of {}: {} variants{each} ({})\n",
+            stage.stage,
+            stage.dockerfile,
+            stage.variants.len(),
+            variants.join("; ")
+        ));
+    }
+    for group in &fleet.groups {
+        text.push_str(&format!("group {}: {}\n", group.name, group.members.join(", ")));
+    }
+    for skipped in &fleet.skipped {
+        text.push_str(&format!("skipped {}: {}\n", skipped.path, skipped.reason));
+    }
+    text
+}
+
+/// What earlier builds tell of the images.
+#[derive(Debug, Default)]
+struct History {
+    costs_ms: BTreeMap<String, u64>,
+    sizes: BTreeMap<String, u64>,
+}
+
+impl History {
+    /// What the store knows; nothing if there is none yet.
+    fn read(request: &Request, cx: &Context) -> Self {
+        if !cx.home().is_dir() {
+            return Self::default();
+        }
+        let Ok(store) = super::open_store(cx) else { return Self::default() };
+        let names: Vec<String> =
+            request.fleet.images.iter().map(|image| image.name.clone()).collect();
+        let known = store.images().unwrap_or_default();
+        let known = known.into_iter().filter(|image| request.fleet.image(&image.name).is_some());
+        let sizes = known.filter_map(|image| Some((size(&store, &image.manifest)?, image.name)));
+        Self {
+            costs_ms: store.costs(&names).unwrap_or_default(),
+            sizes: sizes.map(|(size, name)| (name, size)).collect(),
+        }
+    }
+
+    /// How long an image took last time, else what its class says.
+    fn cost_ms(&self, image: &Image, request: &Request) -> Option<u64> {
+        let estimate = || request.estimate_ms(image);
+        self.costs_ms.get(&image.name).copied().or_else(estimate)
+    }
+}
+
+/// What the layers of a stored image weigh.
+fn size(store: &Store, manifest: &bakehouse_model::Digest) -> Option<u64> {
+    let bytes = store.read_blob(manifest, MAX_MANIFEST).ok()?;
+    let manifest: Manifest = serde_json::from_slice(&bytes).ok()?;
+    Some(manifest.layers.iter().map(|layer| layer.size).sum())
+}
+
+/// The fleet as `render` draws it.
+fn drawn(request: &Request, history: &History) -> Graph {
+    let nodes = request.fleet.images.iter().map(|image| Node {
+        name: image.name.clone(),
+        file: image.file.clone(),
+        context: image.context.to_string(),
+        needs: image.needs.iter().map(|edge| Edge::new(&edge.image, via(edge.via))).collect(),
+        external: image
+            .external
+            .iter()
+            .map(|external| Edge::new(&external.reference, via(external.via)))
+            .collect(),
+        class: image.class.clone(),
+        cost_ms: history.cost_ms(image, request),
+        size_bytes: history.sizes.get(&image.name).copied(),
+        tags: image.references.clone(),
+        notes: notes(image),
+    });
+    Graph { title: title(&request.fleet), nodes: nodes.collect() }
+}
+
+fn title(fleet: &Fleet) -> String {
+    let levels = fleet.images.iter().map(|image| image.level + 1).max().unwrap_or(0);
+    let edges: usize = fleet.images.iter().map(|image| image.needs.len()).sum();
+    format!("{} images, {edges} edges, {levels} levels", fleet.images.len())
+}
+
+fn notes(image: &Image) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(target) = &image.target {
+        notes.push(format!("stage {target}"));
+    }
+    if let Some(family) = &image.family {
+        notes.push(format!("family {family}"));
+    }
+    if image.unbuildable.is_some() {
+        notes.push("cannot be built by itself".to_owned());
+    }
+    notes
+}
+
+fn via(named: Named) -> Via {
+    match named {
+        Named::From => Via::From,
+        Named::CopyFrom => Via::Copy,
+        Named::Mount => Via::Mount,
+        Named::Context => Via::Context,
     }
 }
 
 /// The graph as a value.
-pub fn value(request: &Request) -> Value {
+fn value(request: &Request, history: &History) -> Value {
     let fleet = &request.fleet;
     let used_by = fleet.used_by();
     let images = fleet.images.iter().map(|image| {
@@ -64,6 +185,8 @@ pub fn value(request: &Request) -> Value {
             "level": image.level,
             "stages": image.dockerfile.stages.len(),
             "used_by": used_by.get(image.name.as_str()).cloned().unwrap_or_default(),
+            "estimate_ms": history.cost_ms(image, request),
+            "size": history.sizes.get(&image.name),
             "buildable": image.unbuildable.is_none(),
         })
     });

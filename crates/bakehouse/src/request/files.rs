@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use bakehouse_bake::{Set, SourceFile as BakeFile};
 use bakehouse_model::oci::Platform;
-use bakehouse_plan::fleet::{self, Fleet, SourceFile, Surroundings};
+use bakehouse_plan::fleet::{self, Class, Fleet, SourceFile, Surroundings};
 use bakehouse_plan::lower::Settings;
 
 use crate::cli::Where;
+use crate::config::Config;
 use crate::context::{Context, now_ms};
 use crate::discovery::{self, Found, is_described_name};
 use crate::failure::{Failure, Kind};
@@ -20,6 +21,12 @@ pub(super) struct Read {
     pub(super) fleet: Fleet,
     /// The text of each file, to show lines of it.
     pub(super) texts: BTreeMap<String, String>,
+    /// `bakehouse.toml`.
+    pub(super) config: Config,
+    /// Its classes.
+    pub(super) classes: Vec<Class>,
+    /// Where images without a reference of their own go.
+    pub(super) prefix: Option<String>,
 }
 
 /// Reads what is below `root`, or what the command line names.
@@ -36,7 +43,11 @@ pub(super) fn read(
     let load = |path: &str| discovery::read(&root.join(path)).ok();
     let env = |name: &str| cx.env.get(name).cloned();
     let tree = Tree { load: &load, exists: &exists, env: &env, repository: &repository };
-    let (found, sources) = input(place, root, &tree, cx)?;
+    let (mut found, sources) = input(place, root, &tree, cx)?;
+    let excluded = sources.config.excluded();
+    found.files.retain(|file| !excluded.matches_or_parent_matches(&file.path));
+    let configured = sources.config.registry.as_ref().map(|it| it.value.as_str().to_owned());
+    let prefix = prefix.map(str::to_owned).or(configured);
     let given = |text: &String| text.split('=').next().unwrap_or_default().to_owned();
     let contexts: Vec<String> = place.build_context.iter().map(given).collect();
     let around = Surroundings {
@@ -45,10 +56,11 @@ pub(super) fn read(
         load: &load,
         settings,
         target: place.target.as_deref(),
-        prefix,
+        prefix: prefix.as_deref(),
         contexts: &contexts,
     };
-    let Sources { described, mut texts, skipped, diagnostics } = sources;
+    let Sources { described, config, mut texts, skipped, diagnostics } = sources;
+    let classes = described.policy.classes.clone();
     let mut fleet = fleet::read(&found.files, described, &around);
     fleet.skip(skipped.into_iter().chain(found.skipped));
     fleet.tell(diagnostics.into_iter().chain(found.diagnostics));
@@ -58,7 +70,7 @@ pub(super) fn read(
             .into_iter()
             .map(|file| (file.path, String::from_utf8_lossy(&file.text).into_owned())),
     );
-    Ok(Read { fleet, texts })
+    Ok(Read { fleet, texts, config, classes, prefix })
 }
 
 /// The one Dockerfile that the command line names.

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use bakehouse_model::Location;
+use bakehouse_model::oci::Platform;
 use serde::Serialize;
+
+use crate::dockerfile::glob;
 
 /// What kind of file describes an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -208,7 +211,7 @@ pub struct Family {
     pub base: String,
     /// The argument that takes it.
     pub arg: String,
-    /// The images, by name; `*` stands for any letters. Each with its place.
+    /// The images, by name or by a pattern of names. Each with its place.
     pub services: Vec<(String, Location)>,
     /// Where it is written.
     pub location: Location,
@@ -219,11 +222,36 @@ pub struct Family {
 pub struct Policy {
     /// Families of bases.
     pub families: Vec<Family>,
-    /// What written references stand for: an image, or `target:NAME` of the fleet. `*` at
-    /// the end of a reference stands for any tag.
+    /// What written references, or patterns of them, stand for: an image, or `target:NAME` of
+    /// the fleet.
     pub bases: BTreeMap<String, String>,
     /// Labels for policy: each class with the patterns of its images, or a level.
     pub classes: Vec<Class>,
+    /// What is to be said of single images.
+    pub images: Vec<Patch>,
+}
+
+/// What `bakehouse.toml` says of one image, on top of whatever describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// The image's name: the one that it has, or with a Dockerfile the one that it is to have.
+    pub name: Option<String>,
+    /// Its Dockerfile.
+    pub file: Option<String>,
+    /// Its context.
+    pub context: Option<String>,
+    /// The stage that is wanted.
+    pub target: Option<String>,
+    /// Build arguments to set.
+    pub args: BTreeMap<String, String>,
+    /// What it is published as.
+    pub references: Vec<String>,
+    /// The platforms it is for.
+    pub platforms: Vec<Platform>,
+    /// Its class.
+    pub class: Option<String>,
+    /// Where that is written.
+    pub location: Location,
 }
 
 /// A label for policy.
@@ -239,38 +267,7 @@ pub struct Class {
     pub estimate_ms: Option<u64>,
 }
 
-/// Whether `name` fits `pattern`, in which `*` stands for any letters.
+/// Whether `name` fits `pattern`, as a file's name fits a shell's pattern.
 pub fn fits(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else { return false };
-    let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
-    for part in middle {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::fits;
-
-    #[test]
-    fn a_star_stands_for_any_letters() {
-        let table = [
-            ("stt", "stt", true),
-            ("stt", "stt2", false),
-            ("python-*", "python-ml", true),
-            ("*-ml", "python-ml", true),
-            ("p*-*l", "python-ml", true),
-            ("*", "", true),
-            ("a*a", "a", false),
-            ("", "", true),
-        ];
-        for (pattern, name, expected) in table {
-            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
-        }
-    }
+    glob::matches(pattern, name).unwrap_or(false)
 }

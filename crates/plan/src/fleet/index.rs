@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::gather::normal;
 use super::official::is_official;
-use super::{Image, Policy};
+use super::{Image, Policy, fits};
 
 /// Registries, or parts of them, that are nobody's fleet.
 const VENDORS: &[&str] = &[
@@ -227,18 +227,16 @@ impl Index {
         if let Some(mapped) = self.bases.get(text) {
             return Some(mapped);
         }
-        let wanted = normal(text)?;
-        self.bases.iter().find_map(|(from, to)| {
-            let fits = match from.strip_suffix(":*") {
-                Some(name) => {
-                    let reference: Reference = name.parse().ok()?;
-                    let own: Reference = text.parse().ok()?;
-                    repository(&reference) == repository(&own)
-                }
-                None => normal(from).is_some_and(|from| from == wanted),
-            };
-            fits.then_some(to)
-        })
+        let wanted: Reference = text.parse().ok()?;
+        let (whole, familiar) = (wanted.to_string(), wanted.familiar());
+        let same = self.bases.iter().find(|(from, _)| normal(from).as_ref() == Some(&whole));
+        let covers = |from: &String| [text, &whole, &familiar].iter().any(|name| fits(from, name));
+        // The longest pattern says most.
+        let pattern = || {
+            let fitting = self.bases.iter().filter(|(from, _)| covers(from));
+            fitting.max_by_key(|(from, _)| from.len())
+        };
+        same.or_else(pattern).map(|(_, to)| to)
     }
 
     /// Whether an image is said to be published, and not in this part of a registry.
