@@ -91,8 +91,10 @@ fn merge_entries(
             Some(existing) => {
                 let nothing = Node::new(Kind::Null, existing.key_span.clone());
                 let below = std::mem::replace(&mut existing.value, nothing);
+                if !entry.value.is_null() {
+                    existing.key_span = entry.key_span;
+                }
                 existing.value = merge(below, entry.value, place.of(&entry.key), report);
-                existing.key_span = entry.key_span;
             }
             None => base.push(entry),
         }

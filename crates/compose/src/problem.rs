@@ -2,37 +2,45 @@
 
 use std::collections::BTreeSet;
 
-use bakehouse_model::{Diagnostic, Severity};
-
-use crate::yaml::Span;
+use bakehouse_model::{Diagnostic, Location, Severity};
 
 /// The most diagnostics that one reading collects; a file with more has one cause.
 const LIMIT: usize = 1000;
 
 /// A mistake: what is asked for cannot be done.
-pub(crate) fn error(span: &Span, code: &str, message: String, help: &str) -> Diagnostic {
-    diagnostic(span, Severity::Error, code, message, help)
+pub(crate) fn error(
+    at: impl Into<Location>,
+    code: &str,
+    message: String,
+    help: &str,
+) -> Diagnostic {
+    diagnostic(at.into(), Severity::Error, code, message, help)
 }
 
 /// Something that is probably not meant.
-pub(crate) fn warning(span: &Span, code: &str, message: String, help: &str) -> Diagnostic {
-    diagnostic(span, Severity::Warning, code, message, help)
+pub(crate) fn warning(
+    at: impl Into<Location>,
+    code: &str,
+    message: String,
+    help: &str,
+) -> Diagnostic {
+    diagnostic(at.into(), Severity::Warning, code, message, help)
 }
 
 /// Something to know.
-pub(crate) fn note(span: &Span, code: &str, message: String, help: &str) -> Diagnostic {
-    diagnostic(span, Severity::Note, code, message, help)
+pub(crate) fn note(at: impl Into<Location>, code: &str, message: String, help: &str) -> Diagnostic {
+    diagnostic(at.into(), Severity::Note, code, message, help)
 }
 
 fn diagnostic(
-    span: &Span,
+    location: Location,
     severity: Severity,
     code: &str,
     message: String,
     help: &str,
 ) -> Diagnostic {
     Diagnostic {
-        location: Some(span.location()),
+        location: Some(location),
         severity,
         code: code.to_owned(),
         message,

@@ -72,21 +72,34 @@ fn service(
         default_image: format!("{}-{name}", around.project),
         build: build::build(&mut fields, around),
         platform: fields.text("platform"),
-        depends_on: depends_on(&mut fields),
+        depends_on: depends_on(&mut fields, around.model),
         enabled: own.is_empty() || profiles.contains("*") || own.iter().any(on),
         profiles: own,
         name,
     })
 }
 
-fn depends_on(fields: &mut Fields<'_>) -> Vec<Written<String>> {
-    match fields.get("depends_on") {
+fn depends_on(fields: &mut Fields<'_>, model: &Node) -> Vec<Written<String>> {
+    let names = match fields.get("depends_on") {
         Some(Node { kind: Kind::Map(entries), .. }) => {
             let name = |entry: &Entry| at(entry.key.clone(), entry.key_span.location());
             entries.iter().map(name).collect()
         }
         _ => fields.names("depends_on"),
+    };
+    for name in &names {
+        if model.get("services").and_then(|services| services.get(&name.value)).is_none() {
+            let message = format!("service `{}` is not there to depend on", name.value);
+            let help = "check the name; Compose refuses to start the project";
+            fields.report().push(warning(
+                name.location.clone(),
+                "unknown-dependency",
+                message,
+                help,
+            ));
+        }
     }
+    names
 }
 
 fn is_name(name: &str) -> bool {
