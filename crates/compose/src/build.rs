@@ -1,6 +1,6 @@
 //! From the tree below `build` to a [`Build`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::environment::Environment;
 use crate::fields::{Fields, at, written};
@@ -16,8 +16,10 @@ pub(crate) struct Around<'a> {
     pub(crate) project: &'a str,
     /// Where arguments without a value get one.
     pub(crate) environment: &'a Environment<'a>,
-    /// The whole project.
-    pub(crate) model: &'a Node,
+    /// The project's services.
+    pub(crate) services: &'a BTreeSet<&'a str>,
+    /// The project's secrets.
+    pub(crate) secrets: &'a BTreeMap<&'a str, &'a Node>,
 }
 
 /// The build of a service, if it has one. Without a context that is known, there is none.
@@ -45,7 +47,7 @@ pub(crate) fn build(service: &mut Fields<'_>, around: &Around<'_>) -> Option<Bui
         target: fields.text("target"),
         args: args(fields, around.environment),
         labels: labels(fields),
-        contexts: contexts(fields, around.model),
+        contexts: contexts(fields, around.services),
         cache_from: fields.texts("cache_from"),
         cache_to: fields.texts("cache_to"),
         platforms: fields.texts("platforms"),
@@ -57,7 +59,7 @@ pub(crate) fn build(service: &mut Fields<'_>, around: &Around<'_>) -> Option<Bui
         isolation: fields.text("isolation"),
         shm_size: shm_size(fields),
         ulimits: ulimits(fields),
-        secrets: secrets(fields, around.model),
+        secrets: secrets(fields, around.secrets),
         ssh: ssh(fields),
         extra_hosts: extra_hosts(fields),
         entitlements: fields.texts("entitlements"),
@@ -118,7 +120,7 @@ fn args(
 ) -> BTreeMap<String, Written<Option<String>>> {
     let mut args = BTreeMap::new();
     for (name, value, span) in fields.pairs("args") {
-        let value = value.or_else(|| environment.get(&name));
+        let value = value.or_else(|| environment.get(&name).map(|value| value.to_string()));
         args.insert(name, at(value, span.location()));
     }
     args
@@ -131,12 +133,15 @@ fn labels(fields: &mut Fields<'_>) -> BTreeMap<String, Written<String>> {
         .collect()
 }
 
-fn contexts(fields: &mut Fields<'_>, model: &Node) -> BTreeMap<String, Written<Context>> {
+fn contexts(
+    fields: &mut Fields<'_>,
+    services: &BTreeSet<&str>,
+) -> BTreeMap<String, Written<Context>> {
     let mut contexts = BTreeMap::new();
     for (name, value, span) in fields.pairs("additional_contexts") {
         let context = context(&value.unwrap_or_default(), &span, fields.report());
         if let Context::Service(service) = &context
-            && model.get("services").and_then(|services| services.get(service)).is_none()
+            && !services.contains(service.as_str())
         {
             let message = format!("context `{name}` is service `{service}`, which is not there");
             let help = "name a service of this project";
@@ -203,7 +208,7 @@ fn ulimits(fields: &mut Fields<'_>) -> BTreeMap<String, Written<Ulimit>> {
     ulimits
 }
 
-fn secrets(fields: &mut Fields<'_>, model: &Node) -> Vec<Written<Secret>> {
+fn secrets(fields: &mut Fields<'_>, known: &BTreeMap<&str, &Node>) -> Vec<Written<Secret>> {
     let mut secrets = Vec::new();
     let Some(node) = fields.get("secrets") else { return secrets };
     if !matches!(node.kind, Kind::List(_)) {
@@ -216,7 +221,7 @@ fn secrets(fields: &mut Fields<'_>, model: &Node) -> Vec<Written<Secret>> {
             continue;
         };
         let target = item.get("target").and_then(Node::to_text);
-        let defined = model.get("secrets").and_then(|secrets| secrets.get(source));
+        let defined = known.get(source).copied();
         let origin = origin(source, defined, item, fields.report());
         secrets.push(written(Secret { id: source.to_owned(), target, origin }, item));
     }

@@ -1,10 +1,10 @@
 //! What is wrong, with its place: how the room makes and collects diagnostics.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bakehouse_model::{Diagnostic, Location, Severity};
 
-/// The most diagnostics that one reading collects; a file with more has one cause.
+/// The most diagnostics of a severity that one reading collects; a file with more has one cause.
 const LIMIT: usize = 1000;
 
 /// A mistake: what is asked for cannot be done.
@@ -52,17 +52,19 @@ fn diagnostic(
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     found: BTreeSet<Diagnostic>,
+    counts: BTreeMap<Severity, usize>,
 }
 
 impl Report {
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
-        if self.found.len() < LIMIT {
-            self.found.insert(diagnostic);
+        let count = self.counts.entry(diagnostic.severity).or_default();
+        if *count < LIMIT && self.found.insert(diagnostic) {
+            *count += 1;
         }
     }
 
     pub(crate) fn has_errors(&self) -> bool {
-        self.found.iter().any(|problem| problem.severity == Severity::Error)
+        self.counts.contains_key(&Severity::Error)
     }
 
     pub(crate) fn into_sorted(self) -> Vec<Diagnostic> {

@@ -72,14 +72,14 @@ fn service(
         default_image: format!("{}-{name}", around.project),
         build: build::build(&mut fields, around),
         platform: fields.text("platform"),
-        depends_on: depends_on(&mut fields, around.model),
+        depends_on: depends_on(&mut fields, around.services),
         enabled: own.is_empty() || profiles.contains("*") || own.iter().any(on),
         profiles: own,
         name,
     })
 }
 
-fn depends_on(fields: &mut Fields<'_>, model: &Node) -> Vec<Written<String>> {
+fn depends_on(fields: &mut Fields<'_>, services: &BTreeSet<&str>) -> Vec<Written<String>> {
     let names = match fields.get("depends_on") {
         Some(Node { kind: Kind::Map(entries), .. }) => {
             let name = |entry: &Entry| at(entry.key.clone(), entry.key_span.location());
@@ -88,7 +88,7 @@ fn depends_on(fields: &mut Fields<'_>, model: &Node) -> Vec<Written<String>> {
         _ => fields.names("depends_on"),
     };
     for name in &names {
-        if model.get("services").and_then(|services| services.get(&name.value)).is_none() {
+        if !services.contains(name.value.as_str()) {
             let message = format!("service `{}` is not there to depend on", name.value);
             let help = "check the name; Compose refuses to start the project";
             fields.report().push(warning(
