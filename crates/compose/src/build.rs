@@ -39,9 +39,13 @@ pub(crate) fn build(service: &mut Fields<'_>, around: &Around<'_>) -> Option<Bui
     };
     let mut fields = Fields::new(build, service.report());
     let fields = &mut fields;
-    Some(Build {
+    let context = main_context(fields, build);
+    let known = context.is_some();
+    // Without a context the rest is read all the same, for its mistakes.
+    let nowhere = || at(Context::Folder(String::new()), node.span.location());
+    let build = Build {
         location: node.span.location(),
-        context: main_context(fields, build)?,
+        context: context.unwrap_or_else(nowhere),
         dockerfile: fields.text("dockerfile"),
         dockerfile_inline: inline(fields),
         target: fields.text("target"),
@@ -53,7 +57,7 @@ pub(crate) fn build(service: &mut Fields<'_>, around: &Around<'_>) -> Option<Bui
         platforms: fields.texts("platforms"),
         tags: fields.names("tags"),
         no_cache: fields.boolean("no_cache"),
-        no_cache_filter: fields.texts("no_cache_filter"),
+        no_cache_filter: fields.one_or_more("no_cache_filter"),
         pull: fields.boolean("pull"),
         network: fields.text("network"),
         isolation: fields.text("isolation"),
@@ -67,11 +71,13 @@ pub(crate) fn build(service: &mut Fields<'_>, around: &Around<'_>) -> Option<Bui
         provenance: fields.scalar("provenance"),
         sbom: fields.scalar("sbom"),
         x_bake: fields.get("x-bake").cloned(),
-    })
+    };
+    known.then_some(build)
 }
 
 fn main_context(fields: &mut Fields<'_>, build: &Node) -> Option<Written<Context>> {
     let node = build.get("context")?;
+    // A path that is empty has been placed, and so is empty no more.
     let text = fields.text("context")?;
     Some(at(context(&text.value, &node.span, fields.report()), text.location))
 }
@@ -139,7 +145,13 @@ fn contexts(
 ) -> BTreeMap<String, Written<Context>> {
     let mut contexts = BTreeMap::new();
     for (name, value, span) in fields.pairs("additional_contexts") {
-        let context = context(&value.unwrap_or_default(), &span, fields.report());
+        let Some(value) = value.filter(|value| !value.is_empty()) else {
+            let message = format!("context `{name}` says not what it is");
+            let help = "write a path, a URL, `service:NAME` or `docker-image://REFERENCE`";
+            fields.report().push(error(&span, "wrong-type", message, help));
+            continue;
+        };
+        let context = context(&value, &span, fields.report());
         if let Context::Service(service) = &context
             && !services.contains(service.as_str())
         {
@@ -169,8 +181,7 @@ fn bytes(text: &str) -> Option<u64> {
     let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
     let (number, unit) = text.split_at(end.unwrap_or(text.len()));
     let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
-    let letter = unit.strip_suffix('b').unwrap_or(&unit);
-    let letter = letter.strip_suffix('i').unwrap_or(letter);
+    let letter = unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit);
     let power = match letter {
         "" => 0,
         "k" => 1,
@@ -306,6 +317,7 @@ mod tests {
             ("-1", None),
             ("1.2.3", None),
             ("1x", None),
+            ("1mi", None),
             ("", None),
         ];
         for (text, expected) in table {

@@ -68,7 +68,7 @@ fn service(
     let on = |profile: &Written<String>| profiles.contains(&profile.value);
     Some(Service {
         location: entry.key_span.location(),
-        image: fields.text("image").filter(|image| !image.value.is_empty()),
+        image: fields.text("image"),
         default_image: format!("{}-{name}", around.project),
         build: build::build(&mut fields, around),
         platform: fields.text("platform"),
