@@ -1,6 +1,6 @@
 //! From the tree below `build` to a [`Build`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::environment::Environment;
 use crate::fields::{Fields, at, written};
@@ -16,8 +16,10 @@ pub(crate) struct Around<'a> {
     pub(crate) project: &'a str,
     /// Where arguments without a value get one.
     pub(crate) environment: &'a Environment<'a>,
-    /// The whole project.
-    pub(crate) model: &'a Node,
+    /// The project's services.
+    pub(crate) services: &'a BTreeSet<&'a str>,
+    /// The project's secrets.
+    pub(crate) secrets: &'a BTreeMap<&'a str, &'a Node>,
 }
 
 /// The build of a service, if it has one. Without a context that is known, there is none.
@@ -37,27 +39,31 @@ pub(crate) fn build(service: &mut Fields<'_>, around: &Around<'_>) -> Option<Bui
     };
     let mut fields = Fields::new(build, service.report());
     let fields = &mut fields;
-    Some(Build {
+    let context = main_context(fields, build);
+    let known = context.is_some();
+    // Without a context the rest is read all the same, for its mistakes.
+    let nowhere = || at(Context::Folder(String::new()), node.span.location());
+    let build = Build {
         location: node.span.location(),
-        context: main_context(fields, build)?,
+        context: context.unwrap_or_else(nowhere),
         dockerfile: fields.text("dockerfile"),
         dockerfile_inline: inline(fields),
         target: fields.text("target"),
         args: args(fields, around.environment),
         labels: labels(fields),
-        contexts: contexts(fields, around.model),
+        contexts: contexts(fields, around.services),
         cache_from: fields.texts("cache_from"),
         cache_to: fields.texts("cache_to"),
         platforms: fields.texts("platforms"),
         tags: fields.names("tags"),
         no_cache: fields.boolean("no_cache"),
-        no_cache_filter: fields.texts("no_cache_filter"),
+        no_cache_filter: fields.one_or_more("no_cache_filter"),
         pull: fields.boolean("pull"),
         network: fields.text("network"),
         isolation: fields.text("isolation"),
         shm_size: shm_size(fields),
         ulimits: ulimits(fields),
-        secrets: secrets(fields, around.model),
+        secrets: secrets(fields, around.secrets),
         ssh: ssh(fields),
         extra_hosts: extra_hosts(fields),
         entitlements: fields.texts("entitlements"),
@@ -65,11 +71,13 @@ pub(crate) fn build(service: &mut Fields<'_>, around: &Around<'_>) -> Option<Bui
         provenance: fields.scalar("provenance"),
         sbom: fields.scalar("sbom"),
         x_bake: fields.get("x-bake").cloned(),
-    })
+    };
+    known.then_some(build)
 }
 
 fn main_context(fields: &mut Fields<'_>, build: &Node) -> Option<Written<Context>> {
     let node = build.get("context")?;
+    // A path that is empty has been placed, and so is empty no more.
     let text = fields.text("context")?;
     Some(at(context(&text.value, &node.span, fields.report()), text.location))
 }
@@ -118,7 +126,7 @@ fn args(
 ) -> BTreeMap<String, Written<Option<String>>> {
     let mut args = BTreeMap::new();
     for (name, value, span) in fields.pairs("args") {
-        let value = value.or_else(|| environment.get(&name));
+        let value = value.or_else(|| environment.get(&name).map(|value| value.to_string()));
         args.insert(name, at(value, span.location()));
     }
     args
@@ -131,12 +139,21 @@ fn labels(fields: &mut Fields<'_>) -> BTreeMap<String, Written<String>> {
         .collect()
 }
 
-fn contexts(fields: &mut Fields<'_>, model: &Node) -> BTreeMap<String, Written<Context>> {
+fn contexts(
+    fields: &mut Fields<'_>,
+    services: &BTreeSet<&str>,
+) -> BTreeMap<String, Written<Context>> {
     let mut contexts = BTreeMap::new();
     for (name, value, span) in fields.pairs("additional_contexts") {
-        let context = context(&value.unwrap_or_default(), &span, fields.report());
+        let Some(value) = value.filter(|value| !value.is_empty()) else {
+            let message = format!("context `{name}` says not what it is");
+            let help = "write a path, a URL, `service:NAME` or `docker-image://REFERENCE`";
+            fields.report().push(error(&span, "wrong-type", message, help));
+            continue;
+        };
+        let context = context(&value, &span, fields.report());
         if let Context::Service(service) = &context
-            && model.get("services").and_then(|services| services.get(service)).is_none()
+            && !services.contains(service.as_str())
         {
             let message = format!("context `{name}` is service `{service}`, which is not there");
             let help = "name a service of this project";
@@ -164,8 +181,7 @@ fn bytes(text: &str) -> Option<u64> {
     let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
     let (number, unit) = text.split_at(end.unwrap_or(text.len()));
     let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
-    let letter = unit.strip_suffix('b').unwrap_or(&unit);
-    let letter = letter.strip_suffix('i').unwrap_or(letter);
+    let letter = unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit);
     let power = match letter {
         "" => 0,
         "k" => 1,
@@ -203,7 +219,7 @@ fn ulimits(fields: &mut Fields<'_>) -> BTreeMap<String, Written<Ulimit>> {
     ulimits
 }
 
-fn secrets(fields: &mut Fields<'_>, model: &Node) -> Vec<Written<Secret>> {
+fn secrets(fields: &mut Fields<'_>, known: &BTreeMap<&str, &Node>) -> Vec<Written<Secret>> {
     let mut secrets = Vec::new();
     let Some(node) = fields.get("secrets") else { return secrets };
     if !matches!(node.kind, Kind::List(_)) {
@@ -216,7 +232,7 @@ fn secrets(fields: &mut Fields<'_>, model: &Node) -> Vec<Written<Secret>> {
             continue;
         };
         let target = item.get("target").and_then(Node::to_text);
-        let defined = model.get("secrets").and_then(|secrets| secrets.get(source));
+        let defined = known.get(source).copied();
         let origin = origin(source, defined, item, fields.report());
         secrets.push(written(Secret { id: source.to_owned(), target, origin }, item));
     }
@@ -301,6 +317,7 @@ mod tests {
             ("-1", None),
             ("1.2.3", None),
             ("1x", None),
+            ("1mi", None),
             ("", None),
         ];
         for (text, expected) in table {

@@ -8,11 +8,12 @@
 //!
 //! A mistake ends the reading: what stands above it holds.
 
-use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use bakehouse_model::Diagnostic;
 
-use crate::interpolate::{Fault, interpolate};
+use crate::environment::Values;
+use crate::interpolate::{Fault, Variables, interpolate};
 use crate::problem::{error, warning};
 use crate::yaml::Span;
 
@@ -22,15 +23,18 @@ const TEXT_LIMIT: usize = 1 << 20;
 /// What all values of a file together may come to: values can name each other and so multiply.
 const VALUES_LIMIT: usize = 4 << 20;
 
+/// How many variables without a value are told about.
+const DIAGNOSTICS_LIMIT: usize = 200;
+
 /// What a file gives.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct DotEnv {
-    pub(crate) values: BTreeMap<String, String>,
+    pub(crate) values: Values,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 /// Reads `text`; `outer` are the values that come before those of the file.
-pub(crate) fn read(text: &str, file: &str, outer: &dyn Fn(&str) -> Option<String>) -> DotEnv {
+pub(crate) fn read(text: &str, file: &str, outer: Variables<'_>) -> DotEnv {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader { text, at: 0, file, outer, out: DotEnv::default(), length: 0 };
     if text.len() > TEXT_LIMIT {
@@ -51,7 +55,7 @@ struct Reader<'a> {
     text: &'a str,
     at: usize,
     file: &'a str,
-    outer: &'a dyn Fn(&str) -> Option<String>,
+    outer: Variables<'a>,
     out: DotEnv,
     length: usize,
 }
@@ -75,8 +79,8 @@ impl<'a> Reader<'a> {
             let message = format!("variable name `{name}` has a space in it");
             return Err(Box::new(self.problem(start, message)));
         }
-        let value = if has_value { Some(self.value()?) } else { (self.outer)(&name) };
-        let Some(value) = value else {
+        let value = if has_value { Some(self.value()?.into()) } else { (self.outer)(&name) };
+        let Some(value): Option<Rc<str>> = value else {
             return Ok(());
         };
         self.length += value.len();
@@ -163,8 +167,13 @@ impl<'a> Reader<'a> {
         let outer = self.outer;
         let variables = |name: &str| outer(name).or_else(|| values.get(name).cloned());
         let completed = interpolate(value, &variables, &mut unset);
+        // Finding a place takes time, which a file that is all mistakes must not multiply.
+        let told = unset.is_empty() || self.out.diagnostics.len() >= DIAGNOSTICS_LIMIT;
+        if told && let Ok(completed) = completed {
+            return Ok(completed);
+        }
         let span = self.span(at);
-        for name in unset {
+        for name in unset.into_iter().take(DIAGNOSTICS_LIMIT) {
             self.out.diagnostics.push(unset_variable(&span, &name));
         }
         completed.map_err(|fault| Box::new(fault_diagnostic(&span, &fault)))
@@ -285,19 +294,21 @@ fn set(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use proptest::prelude::*;
 
     use super::read;
 
-    fn outer(name: &str) -> Option<String> {
-        (name == "OUTER").then(|| "outside".to_owned())
+    fn outer(name: &str) -> Option<Rc<str>> {
+        (name == "OUTER").then(|| "outside".into())
     }
 
     /// The only value of a file.
     fn value(text: &str) -> Option<String> {
         let found = read(text, ".env", &outer);
         assert!(found.diagnostics.is_empty(), "{text}: {:?}", found.diagnostics);
-        found.values.get("A").cloned()
+        found.values.get("A").map(|value| value.to_string())
     }
 
     #[test]
@@ -329,7 +340,7 @@ mod tests {
     fn a_name_alone_takes_over_what_is_set_outside() {
         let found = read("OUTER\nNOTHING\nA=b", ".env", &outer);
         let expected = [("A", "b"), ("OUTER", "outside")];
-        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.into()));
         assert_eq!(found.values, expected.into());
     }
 
@@ -345,7 +356,7 @@ mod tests {
         ];
         for (text, expected) in table {
             let found = read(text, ".env", &outer);
-            assert_eq!(found.values.get("A").map(String::as_str), Some("b"), "{text}");
+            assert_eq!(found.values.get("A").map(|value| &**value), Some("b"), "{text}");
             let [problem] = &found.diagnostics[..] else { panic!("{text}: {found:?}") };
             let place = problem.location.as_ref().unwrap();
             let line = format!("{}:{} {}", place.line, place.column, problem.message);
@@ -361,7 +372,9 @@ mod tests {
         }
         let found = read(&text, ".env", &outer);
         assert_eq!(found.diagnostics.len(), 1);
-        assert!(found.values.values().map(String::len).sum::<usize>() <= super::VALUES_LIMIT);
+        assert!(
+            found.values.values().map(|value| value.len()).sum::<usize>() <= super::VALUES_LIMIT
+        );
     }
 
     proptest! {

@@ -5,25 +5,29 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
 
 /// The variable that holds the project's name.
 pub(crate) const PROJECT_NAME: &str = "COMPOSE_PROJECT_NAME";
+
+/// Values by name. They are shared, since long ones may be asked for often.
+pub(crate) type Values = BTreeMap<String, Rc<str>>;
 
 /// The values that a file sees.
 #[derive(Clone)]
 pub(crate) struct Environment<'a> {
     outside: &'a dyn Fn(&str) -> Option<String>,
-    project: Option<String>,
-    files: BTreeMap<String, String>,
+    project: Option<Rc<str>>,
+    files: Values,
 }
 
 impl<'a> Environment<'a> {
     pub(crate) fn new(outside: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { outside, project: None, files: BTreeMap::new() }
+        Self { outside, project: None, files: Values::new() }
     }
 
     /// The same with the values of a further env file, which come last.
-    pub(crate) fn with(&self, values: BTreeMap<String, String>) -> Self {
+    pub(crate) fn with(&self, values: Values) -> Self {
         let mut inner = self.clone();
         for (name, value) in values {
             inner.files.entry(name).or_insert(value);
@@ -32,14 +36,19 @@ impl<'a> Environment<'a> {
     }
 
     pub(crate) fn set_project(&mut self, name: &str) {
-        self.project = Some(name.to_owned());
+        self.project = Some(name.into());
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<String> {
+    pub(crate) fn get(&self, name: &str) -> Option<Rc<str>> {
         if name == PROJECT_NAME && self.project.is_some() {
             return self.project.clone();
         }
-        (self.outside)(name).or_else(|| self.files.get(name).cloned())
+        (self.outside)(name).map(Rc::from).or_else(|| self.files.get(name).cloned())
+    }
+
+    /// How many values env files give.
+    pub(crate) fn len(&self) -> usize {
+        self.files.len()
     }
 }
 

@@ -4,6 +4,7 @@
 
 use bakehouse_model::Location;
 
+use crate::load::FAULT;
 use crate::problem::{Report, error, warning};
 use crate::project::Written;
 use crate::yaml::{Kind, Node, Span};
@@ -18,7 +19,15 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Keys that have no value are told about here.
     pub(crate) fn new(map: &'a Node, report: &'a mut Report) -> Self {
+        for entry in map.entries() {
+            if entry.value.is_null() && entry.value.tag.as_deref() != Some(FAULT) {
+                let message = format!("`{}` has no value and is passed over", entry.key);
+                let help = "remove it or give it one; Compose refuses the file";
+                report.push(warning(&entry.key_span, "empty-key", message, help));
+            }
+        }
         Self { map, report }
     }
 
@@ -31,8 +40,9 @@ impl<'a> Fields<'a> {
         self.map.get(key).filter(|node| !node.is_null())
     }
 
+    /// Text that is not empty.
     pub(crate) fn text(&mut self, key: &str) -> Option<Written<String>> {
-        let node = self.get(key)?;
+        let node = self.get(key).filter(|node| node.as_str() != Some(""))?;
         let text = node.as_str();
         if text.is_none() {
             self.mismatch(key, node, "a string");
@@ -66,8 +76,8 @@ impl<'a> Fields<'a> {
     /// A boolean that came out of a variable, or in the words of YAML 1.1.
     fn spoken(&mut self, key: &str, text: &str, span: &Span) -> Option<bool> {
         let value = match text.to_ascii_lowercase().as_str() {
-            "true" | "1" | "t" => return Some(true),
-            "false" | "0" | "f" => return Some(false),
+            "true" => return Some(true),
+            "false" => return Some(false),
             "y" | "yes" | "on" => true,
             "n" | "no" | "off" => false,
             _ => return None,
@@ -78,16 +88,20 @@ impl<'a> Fields<'a> {
         Some(value)
     }
 
-    /// A list of strings; a string alone is a list of one.
+    /// A list of strings, or a string alone.
+    pub(crate) fn one_or_more(&mut self, key: &str) -> Vec<Written<String>> {
+        match self.get(key).map(|node| &node.kind) {
+            Some(Kind::Text(_)) => self.text(key).into_iter().collect(),
+            _ => self.texts(key),
+        }
+    }
+
+    /// A list of strings.
     pub(crate) fn texts(&mut self, key: &str) -> Vec<Written<String>> {
         let Some(node) = self.get(key) else { return Vec::new() };
-        let items = match &node.kind {
-            Kind::List(items) => items.as_slice(),
-            Kind::Map(_) => {
-                self.mismatch(key, node, "a list of strings");
-                return Vec::new();
-            }
-            _ => std::slice::from_ref(node),
+        let Kind::List(items) = &node.kind else {
+            self.mismatch(key, node, "a list of strings");
+            return Vec::new();
         };
         let mut texts: Vec<Written<String>> = Vec::new();
         for item in items.iter().filter(|item| !item.is_null()) {

@@ -1,12 +1,12 @@
 //! Which files of a folder make a project when none is named.
 
-use crate::environment::Environment;
+use bakehouse_model::Diagnostic;
+
 use crate::load::Loader;
 use crate::path::join;
 use crate::problem::{error, warning};
-use crate::read::{SourceFile, Surroundings};
+use crate::read::{SourceFile, Surroundings, env_files};
 use crate::yaml::Span;
-use bakehouse_model::Diagnostic;
 
 /// What a project's file may be called, the first choice first.
 pub const FILES: &[&str] =
@@ -27,8 +27,7 @@ pub const OVERRIDES: &[&str] = &[
 pub fn find(folder: &str, around: &Surroundings<'_>) -> (Vec<SourceFile>, Vec<Diagnostic>) {
     let folder = join("", folder);
     let mut loader = Loader::new(around.load);
-    let outside = Environment::new(around.env);
-    let environment = loader.env_files(&[join(&folder, ".env")], &outside, None);
+    let environment = env_files(&mut loader, &folder, around);
     let mut diagnostics = Vec::new();
     let files = match environment.get("COMPOSE_FILE").filter(|named| !named.is_empty()) {
         Some(named) => {

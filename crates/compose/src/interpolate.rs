@@ -13,6 +13,8 @@
 //! an expression ends is decided as Compose does it: braces are counted on its line, and if they do
 //! not come out even, the last `}` of the line ends it. Text without `$` comes back as it is.
 
+use std::rc::Rc;
+
 /// How deep expressions may lie in each other.
 const DEPTH_LIMIT: usize = 32;
 
@@ -33,7 +35,7 @@ pub(crate) enum Fault {
 }
 
 /// Where values come from.
-pub(crate) type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(crate) type Variables<'a> = &'a dyn Fn(&str) -> Option<Rc<str>>;
 
 /// Completes `text`; names without a value are added to `unset`, and are empty.
 pub(crate) fn interpolate(
@@ -194,10 +196,10 @@ impl LineEnds {
     }
 }
 
-fn plain(name: &str, variables: Variables<'_>, unset: &mut Vec<String>) -> String {
+fn plain(name: &str, variables: Variables<'_>, unset: &mut Vec<String>) -> Rc<str> {
     variables(name).unwrap_or_else(|| {
         unset.push(name.to_owned());
-        String::new()
+        Rc::default()
     })
 }
 
@@ -215,21 +217,23 @@ fn braced(
             let reason = expand(body.word, variables, unset, depth + 1)?;
             Err(Fault::Required { name: body.name.to_owned(), reason })
         }
-        _ => Ok(value.unwrap_or_default()),
+        _ => Ok(value.unwrap_or_default().to_string()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use proptest::prelude::*;
 
     use super::{Fault, interpolate};
 
-    fn variables(name: &str) -> Option<String> {
+    fn variables(name: &str) -> Option<Rc<str>> {
         match name {
-            "SET" => Some("value".to_owned()),
-            "EMPTY" => Some(String::new()),
-            "DOLLAR" => Some("$SET".to_owned()),
+            "SET" => Some("value".into()),
+            "EMPTY" => Some("".into()),
+            "DOLLAR" => Some("$SET".into()),
             _ => None,
         }
     }

@@ -15,13 +15,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::dotenv;
-use crate::environment::Environment;
+use crate::environment::{Environment, Values};
 use crate::interpolate::interpolate;
 use crate::keys;
 use crate::merge::{Place, map, merge, sweep};
 use crate::place;
 use crate::problem::{Report, error};
-use crate::yaml::{Kind, Node, Span, parse_all};
+use crate::yaml::{Entry, Kind, NODE_WEIGHT, Node, Span, parse_all};
 
 /// What all trees together may weigh, copies for includes and extensions included.
 const WORK_LIMIT: usize = 64 << 20;
@@ -115,9 +115,12 @@ impl<'a> Loader<'a> {
         environment: &Environment<'e>,
         asked: Option<&Span>,
     ) -> Environment<'e> {
-        let mut values: BTreeMap<String, String> = BTreeMap::new();
+        let mut values = Values::new();
         for path in paths {
             let Some(text) = self.env_text(path, asked) else { continue };
+            if !self.spend(text.len() + environment.len() * NODE_WEIGHT, &Span::file(path)) {
+                break;
+            }
             let known = |name: &str| environment.get(name).or_else(|| values.get(name).cloned());
             let found = dotenv::read(&text, path, &known);
             found.diagnostics.into_iter().for_each(|problem| self.report.push(problem));
@@ -151,6 +154,9 @@ impl<'a> Loader<'a> {
             let Some(documents) = self.documents(file, asked) else { continue };
             for document in documents.iter() {
                 let Some(mut document) = self.prepare(document, &inner) else { continue };
+                if !self.spend(model.weight(), &document.span) {
+                    break;
+                }
                 self.include(&mut document, &inner);
                 self.extend(&mut document, file, &inner);
                 model = merge(model, document, Place::Document, &mut self.report);
@@ -163,7 +169,7 @@ impl<'a> Loader<'a> {
 
     /// A document with its variables filled in and its paths placed; nothing, if it is no map.
     fn prepare(&mut self, document: &Node, scope: &Scope<'_>) -> Option<Node> {
-        if document.is_null() {
+        if document.is_null() || self.is_spent() {
             return None;
         }
         if !matches!(document.kind, Kind::Map(_)) {
@@ -208,16 +214,21 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Whether nothing more is read.
+    fn is_spent(&self) -> bool {
+        self.work > WORK_LIMIT
+    }
+
     /// Whether there is room for so much more.
     fn spend(&mut self, weight: usize, span: &Span) -> bool {
         let before = self.work;
         self.work = self.work.saturating_add(weight);
-        if self.work > WORK_LIMIT && before <= WORK_LIMIT {
+        if self.is_spent() && before <= WORK_LIMIT {
             let message = "the project grows too large here; the rest is not read".to_owned();
             let help = "include and extend less, or split the project";
             self.report.push(error(span, "compose-too-large", message, help));
         }
-        self.work <= WORK_LIMIT
+        !self.is_spent()
     }
 }
 
@@ -250,7 +261,7 @@ fn contexts(model: &mut Node, scope: &Scope<'_>) {
             entries.retain(|entry| entry.key != "context");
             let place = Node::new(Kind::Text(from.path(".")), build.span.clone());
             let key_span = build.span.clone();
-            entries.push(crate::yaml::Entry { key: "context".to_owned(), key_span, value: place });
+            entries.push(Entry { key: "context".to_owned(), key_span, value: place });
         }
     }
 }

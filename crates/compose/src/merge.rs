@@ -8,6 +8,8 @@
 //! The mark of a reset stays in the tree, since the tree may be put on another one yet; [`sweep`]
 //! takes marks out in the end.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::problem::{Report, error};
 use crate::yaml::{Entry, Kind, Node, Span};
 
@@ -86,13 +88,17 @@ fn merge_entries(
     place: Place,
     report: &mut Report,
 ) -> Vec<Entry> {
+    let places = base.iter().enumerate().map(|(at, entry)| (entry.key.clone(), at));
+    let places: BTreeMap<String, usize> = places.collect();
     for entry in over {
-        match base.iter_mut().find(|existing| existing.key == entry.key) {
+        match places.get(&entry.key).map(|at| &mut base[*at]) {
             Some(existing) => {
                 let nothing = Node::new(Kind::Null, existing.key_span.clone());
                 let below = std::mem::replace(&mut existing.value, nothing);
+                if !entry.value.is_null() {
+                    existing.key_span = entry.key_span;
+                }
                 existing.value = merge(below, entry.value, place.of(&entry.key), report);
-                existing.key_span = entry.key_span;
             }
             None => base.push(entry),
         }
@@ -100,13 +106,12 @@ fn merge_entries(
     base
 }
 
-fn append(mut base: Vec<Node>, over: Vec<Node>, place: Place) -> Vec<Node> {
-    for item in over {
-        let known = place == Place::Hosts && base.iter().any(|below| below.kind == item.kind);
-        if !known {
-            base.push(item);
-        }
+fn append(mut base: Vec<Node>, mut over: Vec<Node>, place: Place) -> Vec<Node> {
+    if place == Place::Hosts {
+        let known: BTreeSet<&str> = base.iter().filter_map(Node::as_str).collect();
+        over.retain(|item| item.as_str().is_none_or(|text| !known.contains(text)));
     }
+    base.append(&mut over);
     base
 }
 
@@ -136,15 +141,12 @@ fn pair_list(node: Node) -> Node {
 
 /// A list of names as a map without values.
 fn name_map(node: Node) -> Node {
-    let mut names: Vec<(String, Node)> = Vec::new();
-    for item in node.items() {
-        if let Some(name) = item.as_str()
-            && !names.iter().any(|(known, _)| known == name)
-        {
-            names.push((name.to_owned(), Node::new(Kind::Null, item.span.clone())));
-        }
-    }
-    map(node.span, names)
+    let mut seen = BTreeSet::new();
+    let names = node.items().iter().filter_map(|item| {
+        let name = item.as_str().filter(|name| seen.insert(*name))?;
+        Some((name.to_owned(), Node::new(Kind::Null, item.span.clone())))
+    });
+    map(node.span.clone(), names.collect())
 }
 
 /// A map whose keys are where their values are.

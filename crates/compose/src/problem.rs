@@ -1,38 +1,46 @@
 //! What is wrong, with its place: how the room makes and collects diagnostics.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bakehouse_model::{Diagnostic, Severity};
+use bakehouse_model::{Diagnostic, Location, Severity};
 
-use crate::yaml::Span;
-
-/// The most diagnostics that one reading collects; a file with more has one cause.
+/// The most diagnostics of a severity that one reading collects; a file with more has one cause.
 const LIMIT: usize = 1000;
 
 /// A mistake: what is asked for cannot be done.
-pub(crate) fn error(span: &Span, code: &str, message: String, help: &str) -> Diagnostic {
-    diagnostic(span, Severity::Error, code, message, help)
+pub(crate) fn error(
+    at: impl Into<Location>,
+    code: &str,
+    message: String,
+    help: &str,
+) -> Diagnostic {
+    diagnostic(at.into(), Severity::Error, code, message, help)
 }
 
 /// Something that is probably not meant.
-pub(crate) fn warning(span: &Span, code: &str, message: String, help: &str) -> Diagnostic {
-    diagnostic(span, Severity::Warning, code, message, help)
+pub(crate) fn warning(
+    at: impl Into<Location>,
+    code: &str,
+    message: String,
+    help: &str,
+) -> Diagnostic {
+    diagnostic(at.into(), Severity::Warning, code, message, help)
 }
 
 /// Something to know.
-pub(crate) fn note(span: &Span, code: &str, message: String, help: &str) -> Diagnostic {
-    diagnostic(span, Severity::Note, code, message, help)
+pub(crate) fn note(at: impl Into<Location>, code: &str, message: String, help: &str) -> Diagnostic {
+    diagnostic(at.into(), Severity::Note, code, message, help)
 }
 
 fn diagnostic(
-    span: &Span,
+    location: Location,
     severity: Severity,
     code: &str,
     message: String,
     help: &str,
 ) -> Diagnostic {
     Diagnostic {
-        location: Some(span.location()),
+        location: Some(location),
         severity,
         code: code.to_owned(),
         message,
@@ -44,17 +52,19 @@ fn diagnostic(
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     found: BTreeSet<Diagnostic>,
+    counts: BTreeMap<Severity, usize>,
 }
 
 impl Report {
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
-        if self.found.len() < LIMIT {
-            self.found.insert(diagnostic);
+        let count = self.counts.entry(diagnostic.severity).or_default();
+        if *count < LIMIT && self.found.insert(diagnostic) {
+            *count += 1;
         }
     }
 
     pub(crate) fn has_errors(&self) -> bool {
-        self.found.iter().any(|problem| problem.severity == Severity::Error)
+        self.counts.contains_key(&Severity::Error)
     }
 
     pub(crate) fn into_sorted(self) -> Vec<Diagnostic> {

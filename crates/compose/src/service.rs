@@ -68,25 +68,38 @@ fn service(
     let on = |profile: &Written<String>| profiles.contains(&profile.value);
     Some(Service {
         location: entry.key_span.location(),
-        image: fields.text("image").filter(|image| !image.value.is_empty()),
+        image: fields.text("image"),
         default_image: format!("{}-{name}", around.project),
         build: build::build(&mut fields, around),
         platform: fields.text("platform"),
-        depends_on: depends_on(&mut fields),
+        depends_on: depends_on(&mut fields, around.services),
         enabled: own.is_empty() || profiles.contains("*") || own.iter().any(on),
         profiles: own,
         name,
     })
 }
 
-fn depends_on(fields: &mut Fields<'_>) -> Vec<Written<String>> {
-    match fields.get("depends_on") {
+fn depends_on(fields: &mut Fields<'_>, services: &BTreeSet<&str>) -> Vec<Written<String>> {
+    let names = match fields.get("depends_on") {
         Some(Node { kind: Kind::Map(entries), .. }) => {
             let name = |entry: &Entry| at(entry.key.clone(), entry.key_span.location());
             entries.iter().map(name).collect()
         }
         _ => fields.names("depends_on"),
+    };
+    for name in &names {
+        if !services.contains(name.value.as_str()) {
+            let message = format!("service `{}` is not there to depend on", name.value);
+            let help = "check the name; Compose refuses to start the project";
+            fields.report().push(warning(
+                name.location.clone(),
+                "unknown-dependency",
+                message,
+                help,
+            ));
+        }
     }
+    names
 }
 
 fn is_name(name: &str) -> bool {

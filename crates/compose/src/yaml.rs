@@ -62,6 +62,12 @@ impl Span {
     }
 }
 
+impl From<&Span> for Location {
+    fn from(span: &Span) -> Self {
+        span.location()
+    }
+}
+
 /// A value with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {

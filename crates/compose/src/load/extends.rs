@@ -58,7 +58,7 @@ impl Loader<'_> {
         trail: &mut Trail,
     ) -> Option<Node> {
         let (file, scope) = at;
-        let service = services.get(name)?;
+        let service = services.get(name).filter(|_| !self.is_spent())?;
         if !self.spend(service.weight(), &service.span) {
             return None;
         }

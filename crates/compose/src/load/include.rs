@@ -3,6 +3,8 @@
 //! An included project has a folder of its own, which is its first file's unless it says otherwise,
 //! and an env file of its own. What the including file says about the same service is put on top.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{INCLUDE_LIMIT, Loader, Scope};
 use crate::environment::Environment;
 use crate::merge::{Place, merge};
@@ -30,6 +32,9 @@ impl Loader<'_> {
             return;
         }
         for item in include.value.items() {
+            if self.is_spent() {
+                return;
+            }
             let Some(request) = self.request(item) else { continue };
             if let Some(model) = self.included(&request, scope) {
                 self.import(document, model);
@@ -115,35 +120,45 @@ impl Loader<'_> {
 
     /// Puts what `document` says on what it includes.
     fn import(&mut self, document: &mut Node, mut model: Node) {
+        if !self.spend(document.weight(), &document.span) {
+            return;
+        }
         for key in ["services", "secrets"] {
-            let Some(Entry { value: Node { kind: Kind::Map(imported), .. }, key_span, .. }) =
+            let Some(Entry { value: Node { kind: Kind::Map(mut imported), .. }, key_span, .. }) =
                 model.remove(key)
             else {
                 continue;
             };
-            for entry in imported {
-                let target = section(document, key, &key_span);
-                let own = target.remove(&entry.key);
-                let value = match own {
-                    Some(own) => self.put_on(key, entry.value, own),
-                    None => entry.value,
-                };
-                let target = section(document, key, &key_span);
-                if let Kind::Map(entries) = &mut target.kind {
-                    entries.push(Entry { key: entry.key, key_span: entry.key_span, value });
+            let Kind::Map(own) = &mut section(document, key, &key_span).kind else { continue };
+            let names: BTreeSet<&str> = imported.iter().map(|entry| entry.key.as_str()).collect();
+            let (both, rest) =
+                std::mem::take(own).into_iter().partition(|entry| names.contains(&*entry.key));
+            *own = rest;
+            let mut both: BTreeMap<String, Entry> = by_key(both);
+            for entry in &mut imported {
+                if let Some(own) = both.remove(&entry.key) {
+                    self.put_on(key, entry, own);
                 }
             }
+            own.append(&mut imported);
         }
     }
 
-    fn put_on(&mut self, section: &str, imported: Node, own: Entry) -> Node {
-        let from = imported.span.location();
+    fn put_on(&mut self, section: &str, imported: &mut Entry, own: Entry) {
+        let from = imported.key_span.location();
         let message = format!("`{}` is in the included {from} too", own.key);
         let help = "older versions of Compose refuse this; put the change in an override file";
         self.report.push(warning(&own.key_span, "include-conflict", message, help));
         let place = if section == "services" { Place::Service } else { Place::Other };
-        merge(imported, own.value, place, &mut self.report)
+        let nothing = Node::new(Kind::Null, imported.key_span.clone());
+        let below = std::mem::replace(&mut imported.value, nothing);
+        imported.value = merge(below, own.value, place, &mut self.report);
+        imported.key_span = own.key_span;
     }
+}
+
+fn by_key(entries: Vec<Entry>) -> BTreeMap<String, Entry> {
+    entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect()
 }
 
 /// The map under `key`, made if it is not there.

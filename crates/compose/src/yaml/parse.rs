@@ -256,16 +256,16 @@ fn key(whole: Whole, seen: &mut BTreeMap<String, u32>) -> Result<Key, Diagnostic
     Ok(Key { merges: plain && text == "<<", text, span })
 }
 
+/// A scalar: text if it is quoted or has a tag of its own, by its looks otherwise.
 fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> Node {
-    let words = |kind: &str| tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == kind);
-    let kind = if words("str") || words("binary") {
-        Kind::Text(text.to_owned())
-    } else if style == ScalarStyle::Plain || tag.is_some_and(Tag::is_yaml_core_schema) {
-        resolve(text)
-    } else {
-        Kind::Text(text.to_owned())
+    let own = tag.and_then(meaningful);
+    let core = tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix.as_str());
+    let looks = match core {
+        Some(kind) => !matches!(kind, "str" | "binary"),
+        None => style == ScalarStyle::Plain && own.is_none(),
     };
-    Node { kind, span, tag: tag.and_then(meaningful) }
+    let kind = if looks { resolve(text) } else { Kind::Text(text.to_owned()) };
+    Node { kind, span, tag: own }
 }
 
 /// The tag as it is written, unless it is one of YAML's own.

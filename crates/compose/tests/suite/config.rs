@@ -119,8 +119,8 @@ fn tidy(value: &mut Value, root: &Path) {
             let root = root.to_string_lossy();
             let above = root.rsplit_once('/').unwrap().0;
             let mut plain = text.replace("$$", "$");
-            if plain == *root {
-                plain = ".".to_owned();
+            if plain == *root || plain == above {
+                plain = if plain == above { ".." } else { "." }.to_owned();
             }
             plain = plain.replace(&format!("{root}/"), "");
             *text = plain.replace(&format!("{above}/"), "../");

@@ -121,6 +121,55 @@ fn env_files_that_multiply_are_stopped() {
     has(&soon(vec![compose, file(".env", value)]), "compose-too-large");
 }
 
+#[test]
+fn what_is_large_costs_no_more_than_its_size() {
+    let services = |from: usize| {
+        let lines = (from..from + 10_000).map(|index| format!("  s{index}: {{image: x}}\n"));
+        format!("services:\n{}", lines.collect::<String>())
+    };
+    let hosts: String = (0..20_000).map(|index| format!("h{index}=1,")).collect();
+    let hosts = format!("services: {{a: {{build: {{extra_hosts: [{hosts}]}}}}}}\n");
+    let needs: String = (0..10_000).map(|index| format!("s{index},")).collect();
+    let needs = format!("{}  a: {{image: x, depends_on: [{needs}]}}\n", services(0));
+    let unset: String = (0..20_000).map(|index| format!("A{index}=$B{index}\n")).collect();
+    let table = [
+        ("the same services", format!("{0}---\n{0}", services(0)), String::new()),
+        (
+            "many documents",
+            services(0) + &"---\nservices: {s1: {image: y}}\n".repeat(2000),
+            String::new(),
+        ),
+        ("many hosts", format!("{hosts}---\n{hosts}"), String::new()),
+        ("many needs", format!("{needs}---\n{needs}"), String::new()),
+        ("many unset variables", services(0), unset),
+        (
+            "many long values",
+            services(0).replace('x', "'${L+x}'"),
+            format!("L={}", "l".repeat(1 << 19)),
+        ),
+    ];
+    for (name, compose, env) in table {
+        let started = std::thread::spawn(move || {
+            soon(vec![file("compose.yaml", compose), file(".env", env)])
+        });
+        assert!(started.join().is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn many_includes_of_a_large_project_are_stopped() {
+    let includes: String = (0..3000).map(|index| format!("  - f{}.yml\n", index % 50)).collect();
+    let services: String = (0..10_000).map(|index| format!("  s{index}: {{image: x}}\n")).collect();
+    let mut files =
+        vec![file("compose.yaml", format!("include:\n{includes}services:\n{services}"))];
+    let part = |index: usize| {
+        file(&format!("f{index}.yml"), format!("services: {{t{index}: {{image: x}}}}\n"))
+    };
+    files.extend((0..50).map(part));
+    files.push(file(".env", "A=1\n".repeat(1000)));
+    has(&soon(files), "compose-too-large");
+}
+
 proptest! {
     #[test]
     fn no_text_panics(text in any::<String>(), env in any::<String>()) {

@@ -146,3 +146,33 @@ fn a_folder_that_is_called_like_a_host_stays_a_folder() {
         [Context::Folder("github.com/x".to_owned()), Context::Remote("github.com/x/y".to_owned())];
     assert_eq!(contexts, expected);
 }
+
+#[test]
+fn the_environment_says_which_env_files_are_read() {
+    type Row<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+    let table: [Row<'_>; 4] = [
+        (&[], "beside", "app"),
+        (&[("COMPOSE_DISABLE_ENV_FILE", "true")], "none", "app"),
+        (&[("COMPOSE_ENV_FILES", "one.env,two.env")], "two", "app"),
+        (&[("COMPOSE_PROJECT_NAME", "Bad Name"), ("TAG", "set")], "set", "badname"),
+    ];
+    for (env, tag, name) in table {
+        let load = |path: &str| match path {
+            "app/.env" => Some(b"TAG=beside".to_vec()),
+            "app/one.env" => Some(b"TAG=one".to_vec()),
+            "app/two.env" => Some(b"TAG=two".to_vec()),
+            _ => None,
+        };
+        let env = |name: &str| {
+            let pair = env.iter().find(|(key, _)| *key == name);
+            pair.map(|(_, value)| (*value).to_owned())
+        };
+        let around = Surroundings { env: &env, load: &load, project: "app", profiles: None };
+        let text = b"services: {a: {image: \"${TAG:-none}\"}}".to_vec();
+        let project = read(&[SourceFile { path: "app/compose.yaml".to_owned(), text }], &around);
+        let image = project.services["a"].image_name();
+        assert_eq!((image, project.name.as_str()), (tag, name));
+        let complains = project.diagnostics.iter().any(|problem| problem.code == "invalid-name");
+        assert_eq!(complains, name == "badname");
+    }
+}

@@ -40,7 +40,7 @@ fn a_document_becomes_a_tree_with_places() {
         ),
         (
             "a: !reset null\nb: !override [x]",
-            "{a@1:1=!reset null@1:4, b@2:1=!override [\"x\"@2:15]}",
+            "{a@1:1=!reset \"null\"@1:4, b@2:1=!override [\"x\"@2:15]}",
         ),
         ("a: !!str 5\nb: !!int \"5\"\nc: ! 5", "{a@1:1=\"5\"@1:4, b@2:1=#5@2:4, c@3:1=#5@3:4}"),
         ("on: x\n1: y\n~: z", "{on@1:1=\"x\"@1:5, 1@2:1=\"y\"@2:4, ~@3:1=\"z\"@3:4}"),
