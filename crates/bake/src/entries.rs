@@ -82,9 +82,8 @@ pub(crate) trait Entry: Clone + PartialEq + Sized {
 
 /// Reads a list of entries in either form.
 pub(crate) fn read<E: Entry>(value: &Value) -> Result<Vec<E>, String> {
-    let elements = match value {
-        Value::List(_, elements) | Value::Tuple(elements) => elements,
-        _ => return Err(format!("a list is required, not a {}", value.ty().name())),
+    let (Value::List(_, elements) | Value::Tuple(elements)) = value else {
+        return Err(format!("a list is required, not a {}", value.ty().name()));
     };
     let mut entries = Vec::new();
     for element in elements.iter() {

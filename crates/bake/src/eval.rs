@@ -20,7 +20,7 @@ use crate::syntax::{Call, Expr, For, Kind, Loop, Part};
 use crate::value::{Type, Value};
 
 /// How much work all expressions of a bake file may be.
-const BUDGET: u64 = 20_000_000;
+const BUDGET: u64 = 2_000_000;
 /// How deep evaluations may be nested: expressions, and variables and functions used by others.
 pub(crate) const MAX_DEPTH: u32 = 200;
 
@@ -36,7 +36,7 @@ pub(crate) struct UserFunction<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Scope<'p> {
     pub(crate) names: Vec<(Rc<str>, Value)>,
-    pub(crate) outer: Option<&'p Scope<'p>>,
+    pub(crate) outer: Option<&'p Self>,
 }
 
 impl Scope<'_> {

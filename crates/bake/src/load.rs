@@ -60,7 +60,7 @@ pub(crate) struct Loader<'a> {
     definitions: Vec<Definition<'a>>,
     /// Blocks by kind and name, once all names are known.
     named: Option<BTreeMap<(&'static str, String), Vec<usize>>>,
-    problems: Vec<Box<Problem>>,
+    problems: Vec<Problem>,
 }
 
 /// Evaluates everything that `bodies` define, in this order.
@@ -68,7 +68,7 @@ pub(crate) fn load<'a>(
     bodies: &'a [Body],
     around: &'a Surroundings<'a>,
     places: &'a Places,
-) -> (Config, Vec<Box<Problem>>) {
+) -> (Config, Vec<Problem>) {
     let mut loader = Loader {
         machine: Machine::new(around),
         places,
@@ -113,7 +113,7 @@ impl<'a> Loader<'a> {
         let [(label, span)] = &block.labels[..] else {
             let message = format!("a `{}` has one name, not {}", block.kind, block.labels.len());
             let problem = Problem::new("wrong-labels", block.span, message);
-            self.problems.push(problem.help(format!("write `{} \"name\" {{ … }}`", block.kind)));
+            self.problems.push(*problem.help(format!("write `{} \"name\" {{ … }}`", block.kind)));
             return;
         };
         match kind {
@@ -141,7 +141,7 @@ impl<'a> Loader<'a> {
             Ok(value) => Some(value),
             Err(problem) => {
                 if !self.problems.contains(&problem) {
-                    self.problems.push(problem);
+                    self.problems.push(*problem);
                 }
                 None
             }

@@ -311,7 +311,7 @@ fn rounds_up(digits: &[u8], at: usize) -> bool {
     let rest = digits.get(at..).unwrap_or_default();
     match rest.first() {
         Some(b'5') if rest[1..].iter().all(|digit| *digit == b'0') => {
-            at > 0 && (digits[at - 1] - b'0') % 2 != 0
+            at > 0 && !(digits[at - 1] - b'0').is_multiple_of(2)
         }
         Some(digit) => *digit >= b'5',
         None => false,

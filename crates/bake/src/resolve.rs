@@ -27,6 +27,8 @@ pub struct Bake {
     diagnostics: Vec<Diagnostic>,
     /// `SOURCE_DATE_EPOCH`, which every target gets as an argument.
     epoch: Option<String>,
+    /// The first file, for what has no other place.
+    file: String,
 }
 
 /// What was asked for, with nothing left to resolve.
@@ -48,7 +50,7 @@ pub fn read(files: &[SourceFile], around: &Surroundings<'_>) -> Bake {
         let number = places.add(&file.path, &String::from_utf8_lossy(&file.text));
         match syntax::read(&file.path, &file.text, number) {
             Ok(body) => bodies.push(body),
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.push(*problem),
         }
     }
     let (config, more) = load(&bodies, around, &places);
@@ -65,6 +67,7 @@ pub fn read(files: &[SourceFile], around: &Surroundings<'_>) -> Bake {
         targets: config.targets,
         failed: config.failed.into_iter().collect(),
         diagnostics,
+        file: files.first().map(|file| file.path.clone()).unwrap_or_default(),
         epoch: (around.env)("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty()),
     }
 }
@@ -99,15 +102,14 @@ impl Bake {
         }
         let names = distinct(names);
         let sets = Sets::new(sets, &self.names()).map_err(one)?;
-        let mut work = Work { bake: self, sets: &sets, known: BTreeMap::new() };
+        let mut work = Work::new(self, &sets);
         let mut resolved = Resolved::default();
         for name in &names {
             let (targets, groups) = self.members(name);
+            let from = self.group(name).and_then(|group| group.location.clone());
             for target in targets {
-                if !resolved.targets.contains_key(&target) {
-                    let built = work.target(&target).map_err(one)?;
-                    resolved.targets.insert(target, built);
-                }
+                let built = work.target(&target, from.as_ref()).map_err(one)?;
+                resolved.targets.insert(target, built);
             }
             for group in groups {
                 if let Some(found) = self.group(&group) {
@@ -133,9 +135,9 @@ impl Bake {
                 Sets::default()
             }
         };
-        let mut work = Work { bake: self, sets: &sets, known: BTreeMap::new() };
+        let mut work = Work::new(self, &sets);
         for target in &self.targets {
-            match work.target(&target.name) {
+            match work.target(&target.name, None) {
                 Ok(built) => resolved.targets.extend([(target.name.clone(), built)]),
                 Err(diagnostic) => diagnostics.push(diagnostic),
             }
@@ -177,7 +179,7 @@ impl Bake {
         let found: Vec<String> =
             all.filter(|name| paths::matches(pattern, name)).cloned().collect();
         if found.is_empty() {
-            return Err(unknown(pattern, "no target matches", None));
+            return Err(unknown(pattern, "no target matches", Location::file(self.file.clone())));
         }
         Ok(found)
     }
@@ -247,9 +249,9 @@ fn add_default(groups: &mut BTreeMap<String, Group>, names: &[String]) {
     }
 }
 
-fn unknown(name: &str, what: &str, place: Option<Location>) -> Diagnostic {
+fn unknown(name: &str, what: &str, place: Location) -> Diagnostic {
     Diagnostic {
-        location: Some(place.unwrap_or_else(|| Location::file("docker-bake.hcl"))),
+        location: Some(place),
         severity: Severity::Error,
         code: "unknown-target".to_owned(),
         message: format!("{what} `{name}`"),
@@ -276,6 +278,9 @@ struct Work<'b> {
     sets: &'b Sets,
     /// Targets that are the same from wherever they are come to.
     known: BTreeMap<String, Target>,
+    /// What is wrong with targets that were come to, so that it is found out once.
+    refused: BTreeMap<String, Diagnostic>,
+    unlinked: BTreeMap<String, Diagnostic>,
 }
 
 /// One walk along `inherits`.
@@ -288,9 +293,14 @@ struct Walk {
     cycles: usize,
 }
 
-impl Work<'_> {
-    fn target(&mut self, name: &str) -> Result<Target, Diagnostic> {
-        let mut target = self.inherited(name, &mut Walk::default(), None)?;
+impl<'b> Work<'b> {
+    fn new(bake: &'b Bake, sets: &'b Sets) -> Self {
+        let (known, refused, unlinked) = Default::default();
+        Self { bake, sets, known, refused, unlinked }
+    }
+
+    fn target(&mut self, name: &str, from: Option<&Location>) -> Result<Target, Diagnostic> {
+        let mut target = self.inherited(name, &mut Walk::default(), from)?;
         target.context.get_or_insert_with(|| ".".to_owned());
         if target.dockerfile.as_ref().is_none_or(String::is_empty) {
             target.dockerfile = Some("Dockerfile".to_owned());
@@ -308,13 +318,30 @@ impl Work<'_> {
         if let Some(known) = self.known.get(name) {
             return Ok(known.clone());
         }
+        if let Some(refused) = self.refused.get(name) {
+            return Err(refused.clone());
+        }
+        let target = self.inherit(name, walk, from);
+        if let Err(refused) = &target {
+            self.refused.insert(name.to_owned(), refused.clone());
+        }
+        target
+    }
+
+    fn inherit(
+        &mut self,
+        name: &str,
+        walk: &mut Walk,
+        from: Option<&Location>,
+    ) -> Result<Target, Diagnostic> {
         let Some(own) = self.bake.index.get(name).map(|at| &self.bake.targets[*at]) else {
             let what = if self.bake.failed.contains(name) {
                 "this target is not readable:"
             } else {
                 "there is no target"
             };
-            return Err(unknown(name, what, from.cloned()));
+            let file = || Location::file(self.bake.file.clone());
+            return Err(unknown(name, what, from.cloned().unwrap_or_else(file)));
         };
         if walk.depth > MAX_CHAIN {
             let message = format!("`{name}` is inherited over more than {MAX_CHAIN} targets");
@@ -370,6 +397,23 @@ impl Work<'_> {
         if done.contains(name) {
             return Ok(());
         }
+        if let Some(unlinked) = self.unlinked.get(name) {
+            return Err(unlinked.clone());
+        }
+        let linked = self.link_contexts(name, targets, way, done);
+        if let Err(unlinked) = &linked {
+            self.unlinked.insert(name.to_owned(), unlinked.clone());
+        }
+        linked
+    }
+
+    fn link_contexts(
+        &mut self,
+        name: &str,
+        targets: &mut BTreeMap<String, Target>,
+        way: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+    ) -> Result<(), Diagnostic> {
         let place = targets.get(name).and_then(|target| target.location("contexts")).cloned();
         if way.len() > MAX_CHAIN {
             let message = format!("`{name}` stands on more than {MAX_CHAIN} targets in a row");
@@ -389,12 +433,7 @@ impl Work<'_> {
                 return Err(wrong("context-cycle", place.as_ref(), message, help));
             }
             if !targets.contains_key(linked) {
-                let mut target = self.target(linked).map_err(|mut diagnostic| {
-                    if diagnostic.code == "unknown-target" {
-                        diagnostic.location = place.clone().or(diagnostic.location);
-                    }
-                    diagnostic
-                })?;
+                let mut target = self.target(linked, place.as_ref())?;
                 let (kind, destination) = ("cacheonly".to_owned(), String::new());
                 target.output =
                     Some(vec![Output { kind, destination, attributes: BTreeMap::new() }]);

@@ -30,15 +30,18 @@ pub(super) fn contains(arguments: &[Value], _: &Surroundings<'_>) -> Answer {
 }
 
 pub(super) fn index(arguments: &[Value], _: &Surroundings<'_>) -> Answer {
+    if matches!(arguments[0], Value::Object(_)) {
+        return Err("a list, a tuple or a map is required".to_owned());
+    }
     element(&arguments[0], &arguments[1])
 }
 
 pub(super) fn hasindex(arguments: &[Value], _: &Surroundings<'_>) -> Answer {
     let (collection, key) = (&arguments[0], &arguments[1]);
     let fits = match collection {
-        Value::Map(..) | Value::Object(_) => key.as_str().is_some(),
+        Value::Map(..) => key.as_str().is_some(),
         Value::List(..) | Value::Tuple(_) => matches!(key, Value::Number(_)),
-        _ => return Err("a list, a tuple, a map or an object is required".to_owned()),
+        _ => return Err("a list, a tuple or a map is required".to_owned()),
     };
     Ok(Value::Bool(fits && element(collection, key).is_ok()))
 }
@@ -89,9 +92,8 @@ pub(super) fn merge(arguments: &[Value], _: &Surroundings<'_>) -> Answer {
         let more = entries(each)?.iter().map(|(name, value)| (name.clone(), value.clone()));
         merged.extend(more);
     }
-    let element = match arguments.first() {
-        Some(Value::Map(element, _)) => element,
-        _ => return Ok(Value::object(merged)),
+    let Some(Value::Map(element, _)) = arguments.first() else {
+        return Ok(Value::object(merged));
     };
     let alike = arguments.iter().all(|each| matches!(each, Value::Map(ty, _) if ty == element));
     Ok(if alike { Value::map(element.clone(), merged) } else { Value::object(merged) })
