@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use bakehouse_model::oci::Platform;
 use bakehouse_model::op::ContextSource;
 use bakehouse_model::{Diagnostic, Location, Severity};
-use bakehouse_plan::fleet::{self, Class, Fleet, Image};
+use bakehouse_plan::fleet::{self, Class, Fleet, Image, Options};
 use bakehouse_plan::lower::Settings;
 use bakehouse_registry::Mirror;
 
@@ -149,7 +149,7 @@ impl Request {
             severity: Severity::Error,
             code: "skipped".to_owned(),
             message: skipped.reason.clone(),
-            help: None,
+            help: Some("name a Dockerfile with -f to build it alone".to_owned()),
         });
         Err(Failure::input(reasons.collect()))
     }
@@ -178,6 +178,13 @@ impl Request {
             }
         }
         Ok(all)
+    }
+
+    /// What the wanted images' own definitions say, each once.
+    pub fn specs(&self, of: fn(&Options) -> &Vec<String>) -> Vec<String> {
+        let wanted = self.fleet.images.iter().filter(|image| self.wanted.contains(&image.name));
+        let specs: BTreeSet<&String> = wanted.flat_map(|image| of(&image.options)).collect();
+        specs.into_iter().cloned().collect()
     }
 
     /// How long an image takes, by its class, until history knows.

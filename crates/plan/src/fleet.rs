@@ -139,6 +139,7 @@ impl Image {
         };
         settings.build_args = with(&self.args, &given.build_args);
         settings.labels = with(&self.options.labels, &given.labels);
+        self.options.apply(&mut settings);
         if given.no_cache == NoCache::Nothing {
             settings.no_cache = match (self.options.no_cache, &self.options.no_cache_filter) {
                 (true, _) => NoCache::Everything,

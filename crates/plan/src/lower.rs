@@ -13,6 +13,7 @@ mod args;
 mod bases;
 mod copy;
 mod instructions;
+pub mod option;
 mod path;
 mod ports;
 mod run;

@@ -13,7 +13,7 @@ use bakehouse_engine::sandbox::{self, Sandbox, SandboxConfig};
 use bakehouse_model::oci::Reference;
 use bakehouse_model::{EventKind, ExitCode, ImageInfo, StepInfo};
 use bakehouse_plan::evaluate::Decision;
-use bakehouse_plan::fleet::LoweredFleet;
+use bakehouse_plan::fleet::{LoweredFleet, Options};
 use bakehouse_plan::slot::Slot;
 use bakehouse_registry::Client;
 use bakehouse_render::{Progress, failure as failures, summary};
@@ -88,7 +88,9 @@ pub fn build(
 ) -> Result<Option<Done>, Failure> {
     let outputs = Outputs::parse(args, cx)?;
     let references = references(request, &outputs)?;
-    let (secrets, ssh) = (Secrets::parse(&args.secret, cx)?, SshAgents::parse(&args.ssh, cx)?);
+    let own = |of: fn(&Options) -> &Vec<String>| request.specs(of);
+    let secrets = Secrets::parse(&[own(|o| &o.secrets), args.secret.clone()].concat(), cx)?;
+    let ssh = SshAgents::parse(&[own(|o| &o.ssh), args.ssh.clone()].concat(), cx)?;
     let store = super::open_store(cx)?;
     let lease = store.lease()?;
     let client = super::client(request, &store, cx);

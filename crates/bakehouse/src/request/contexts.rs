@@ -133,7 +133,9 @@ fn ignore_patterns(path: &Path) -> Result<Option<Vec<String>>, Failure> {
             severity: Severity::Error,
             code: "bad-ignore-pattern".to_owned(),
             message: format!("`{}`: {error}", path.display()),
-            help: None,
+            help: Some(
+                "patterns are those of Go's `filepath.Match`; quote `[` with a backslash".into(),
+            ),
         }]));
     }
     Ok(Some(patterns))

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bakehouse_compose::{
     self as compose, Build, Context, Origin, Service, SourceFile, Surroundings,
 };
+use bakehouse_model::{Diagnostic, Severity};
 use bakehouse_plan::fleet::{
     ContextValue, Definition, DockerfileAt, NamedContext, Options, SourceKind,
 };
@@ -81,12 +82,11 @@ fn read_project(
             sources.keep(path, &text);
         }
     }
-    // A file that is on no list of its tool is not to be held against anybody.
-    let told = read
-        .diagnostics
-        .into_iter()
-        .filter(|diagnostic| usual || diagnostic.severity != bakehouse_model::Severity::Warning);
-    sources.diagnostics.extend(told);
+    // Nobody is held to what is in a file that is read only when it is asked for.
+    sources.diagnostics.extend(read.diagnostics.into_iter().map(|told| Diagnostic {
+        severity: if usual { told.severity } else { Severity::Note },
+        ..told
+    }));
     let first = files.first().map(|file| file.path.clone()).unwrap_or_default();
     for service in read.services.values() {
         if let Some(build) = &service.build {

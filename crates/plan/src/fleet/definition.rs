@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 
 use bakehouse_model::Location;
 use bakehouse_model::oci::Platform;
+use bakehouse_model::op::Network;
 use serde::Serialize;
 
 use crate::dockerfile::glob;
+use crate::lower::Settings;
+use crate::lower::option::{self, WrongOption};
 
 /// What kind of file describes an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -125,6 +128,34 @@ pub struct Options {
     pub cache_from: Vec<String>,
     /// Caches to write, as the command line takes them.
     pub cache_to: Vec<String>,
+}
+
+impl Options {
+    /// What is wrong with them.
+    pub fn mistakes(&self) -> Vec<WrongOption> {
+        let network = self.network.iter().filter_map(|text| option::network(text).err());
+        let size = self.shm_size.iter().filter_map(|text| option::size(text).err());
+        let limits = self.ulimits.iter().filter_map(|text| option::ulimit(text).err());
+        let hosts = self.extra_hosts.iter().filter_map(|text| option::host(text).err());
+        network.chain(size).chain(limits).chain(hosts).collect()
+    }
+
+    /// Puts them beneath what the command line says.
+    pub(super) fn apply(&self, settings: &mut Settings) {
+        if settings.network == Network::Default
+            && let Some(Ok(network)) = self.network.as_deref().map(option::network)
+        {
+            settings.network = network;
+        }
+        if settings.shm_size.is_none() {
+            settings.shm_size = self.shm_size.as_deref().and_then(|text| option::size(text).ok());
+        }
+        let given: Vec<String> = settings.ulimits.iter().map(|limit| limit.name.clone()).collect();
+        let limits = self.ulimits.iter().filter_map(|text| option::ulimit(text).ok());
+        settings.ulimits.extend(limits.filter(|limit| !given.contains(&limit.name)));
+        let hosts = self.extra_hosts.iter().filter_map(|text| option::host(text).ok());
+        settings.extra_hosts.extend(hosts);
+    }
 }
 
 /// One image as a bake file, a compose file or `bakehouse.toml` describes it.

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::dockerfile::mount::{self, MountType};
 use crate::dockerfile::{self, Dockerfile, InstructionKind};
+use crate::lower::option::WrongOption;
 
 /// Folders whose Dockerfiles are input of somebody's tests.
 const FIXTURES: &[&str] = &["testdata", "test-data", "fixtures", "__fixtures__", "test-fixtures"];
@@ -175,7 +176,9 @@ impl<'a> Gather<'a> {
     fn same(&self, definition: &Definition, file: &str) -> Option<usize> {
         let published = definition.references.iter().filter_map(|text| normal(text));
         for at in published.filter_map(|reference| self.by_reference.get(&reference)) {
-            if !self.is_own_project(*at, definition) || self.builds_alike(*at, definition) {
+            let own = self.is_own_project(*at, definition);
+            let one = definition.kind == SourceKind::Compose && self.builds_alike(*at, definition);
+            if !own || one {
                 return Some(*at);
             }
         }
@@ -228,6 +231,8 @@ impl<'a> Gather<'a> {
         self.by_file.entry(file.clone()).or_default().push(at);
         let platforms = self.platforms(&definition);
         let unbuildable = remote_context(&definition);
+        let mistakes = definition.options.mistakes();
+        self.found.diagnostics.extend(mistakes.iter().map(|wrong| bad_option(&definition, wrong)));
         self.found.images.push(Image {
             name: definition.name.clone(),
             aliases: BTreeSet::from([definition.name.clone()]),
@@ -406,6 +411,16 @@ fn remote_context(definition: &Definition) -> Option<Diagnostic> {
         message: format!("the context of `{}` is elsewhere: `{url}`", definition.name),
         help: Some("clone it and name the folder, or build it with Docker".to_owned()),
     })
+}
+
+fn bad_option(definition: &Definition, wrong: &WrongOption) -> Diagnostic {
+    Diagnostic {
+        location: Some(definition.location.clone()),
+        severity: Severity::Error,
+        code: "bad-option".to_owned(),
+        message: format!("an option of `{}` is wrong: {wrong}", definition.name),
+        help: Some(wrong.help()),
+    }
 }
 
 /// A reference with everything that it leaves out.

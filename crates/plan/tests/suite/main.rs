@@ -11,6 +11,7 @@ mod heredocs;
 mod ignore;
 mod instructions;
 mod lower;
+mod merging;
 mod mounts;
 mod processes;
 mod properties;
