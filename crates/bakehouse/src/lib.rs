@@ -20,4 +20,5 @@ pub mod planning;
 pub mod program;
 pub mod request;
 pub mod signals;
+pub mod tags;
 pub mod transfer;

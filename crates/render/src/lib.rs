@@ -8,6 +8,7 @@
 //! and source text come as arguments. No text from outside (log lines, Dockerfiles,
 //! registries) reaches a terminal with its control characters.
 
+mod cause;
 mod diagnostic;
 mod excerpt;
 mod explain;
@@ -29,12 +30,13 @@ mod words;
 #[cfg(test)]
 mod recorded;
 
+pub use cause::{Cause, CauseStep, Causes};
 pub use diagnostic::diagnostic;
 pub use excerpt::excerpt;
 pub use explain::explain;
 pub use graph::{GraphImage, tree};
 pub use jsonl::JsonLines;
-pub use measure::{bytes, clock, duration};
+pub use measure::{ago, bytes, clock, duration};
 pub use plain::Plain;
 pub use progress::{
     Counts, Exported, ImageProgress, ImageState, LOG_TAIL, Length, Progress, StepProgress,

@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bakehouse_engine::sandbox::{self, Sandbox, SandboxConfig};
-use bakehouse_model::oci::Reference;
-use bakehouse_model::{EventKind, ExitCode, ImageInfo, StepInfo};
+use bakehouse_model::{EventKind, ExitCode, ImageInfo};
 use bakehouse_plan::evaluate::Decision;
 use bakehouse_plan::fleet::LoweredFleet;
 use bakehouse_plan::slot::Slot;
@@ -22,7 +21,7 @@ use bakehouse_run::{Outcomes, Run};
 use bakehouse_store::Store;
 use serde_json::{Value, json};
 
-use super::plan::{Planned, plan};
+use super::plan::{Planned, Pull, Shown, plan, show};
 use crate::backends::{EngineBackend, Secrets, SshAgents};
 use crate::bases::Lookup;
 use crate::broadcast::{Broadcast, watchers};
@@ -34,6 +33,7 @@ use crate::memory::StoreMemory;
 use crate::outputs::Outputs;
 use crate::planning;
 use crate::request::Request;
+use crate::tags::{self, Names};
 
 /// What was built, for whoever builds on it.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub fn build(
     cx: &mut Context,
 ) -> Result<Option<Done>, Failure> {
     let outputs = Outputs::parse(args, cx)?;
-    let references = references(request, &outputs)?;
+    let references = tags::names(request, &outputs)?;
     let (secrets, ssh) = (Secrets::parse(&args.secret, cx)?, SshAgents::parse(&args.ssh, cx)?);
     let store = super::open_store(cx)?;
     let lease = store.lease()?;
@@ -83,7 +83,9 @@ pub fn build(
     let slots = planning::slots(&store, &lowered.graph)?;
     let mut planned = plan(request, &lowered, (&slots, &memory), &store)?;
     if args.dry_run {
-        super::plan::show(&planned, &lowered.graph, (request, args.format), cx)?;
+        let tags = tags::written(request, &outputs, &references);
+        let pull = Pull::of(&planned, &store);
+        show(&Shown { planned: &planned, request, pull, tags }, args.format, cx)?;
         return Ok(None);
     }
     let finisher = finisher(request, &lowered, (outputs, &references), (&store, &client), cx);
@@ -120,37 +122,6 @@ pub fn build(
     Ok(Some(Done { exit, progress, made: finisher.made() }))
 }
 
-/// The references of each image: its own, or where `--registry` puts it.
-fn references(
-    request: &Request,
-    outputs: &Outputs,
-) -> Result<BTreeMap<String, Vec<Reference>>, Failure> {
-    if !outputs.tags.is_empty() && request.named.len() > 1 {
-        return Err(Failure::new(
-            Kind::Usage,
-            format!("a tag can name one image, and {} are to be built", request.named.len()),
-        )
-        .hint("name the image: `bakehouse build IMAGE -t REF`; --registry names all of them"));
-    }
-    let mut references = BTreeMap::new();
-    for name in &request.wanted {
-        let mut own = Vec::new();
-        if request.named.contains(name) {
-            own.extend(outputs.tags.iter().cloned());
-        }
-        if let Some(prefix) = &request.prefix {
-            let text = format!("{prefix}/{name}:latest");
-            own.push(text.parse().map_err(|error| Failure::from_error(Kind::Usage, &error))?);
-        }
-        references.insert(name.clone(), own);
-    }
-    if outputs.push && references.iter().all(|(_, own): (_, &Vec<Reference>)| own.is_empty()) {
-        return Err(Failure::new(Kind::Usage, "--push does not say where to")
-            .hint("add `--registry HOST/PREFIX`, or `-t HOST/NAME` for one image"));
-    }
-    Ok(references)
-}
-
 /// `--memory`, `--cpus` and `--pids-limit`.
 fn limits(args: &BuildArgs) -> Result<sandbox::Limits, Failure> {
     let cpu_millis = match args.cpus {
@@ -183,7 +154,7 @@ fn no_limits() -> bakehouse_model::Diagnostic {
 fn finisher(
     request: &Request,
     lowered: &LoweredFleet,
-    (outputs, references): (Outputs, &BTreeMap<String, Vec<Reference>>),
+    (outputs, references): (Outputs, &Names),
     (store, client): (&Store, &Client),
     cx: &Context,
 ) -> Finisher {
@@ -206,24 +177,9 @@ fn started(
     request: &Request,
     planned: &Planned<'_>,
     lowered: &LoweredFleet,
-    references: &BTreeMap<String, Vec<Reference>>,
+    references: &Names,
 ) -> EventKind {
     let graph = &lowered.graph;
-    let steps = graph.indexes().map(|index| {
-        let step = graph.step(index);
-        StepInfo {
-            id: step.id.clone(),
-            name: step.origin.name.clone(),
-            image: step.origin.image.clone(),
-            shared_by: u32::try_from(step.images.len()).unwrap_or(u32::MAX),
-            stage: step.origin.stage_position(),
-            location: step.origin.location.clone(),
-            needs: step.inputs.iter().map(|input| graph.step(*input).id.clone()).collect(),
-            cost_ms: planned.costs.get(&index).copied().unwrap_or(0),
-            critical: planned.schedule.critical.contains(&index),
-            planned: planned.schedule.tails.contains_key(&index),
-        }
-    });
     let images = lowered.images.iter().map(|image| ImageInfo {
         name: image.name.clone(),
         references: references
@@ -239,7 +195,7 @@ fn started(
     });
     EventKind::RunStarted {
         version: bakehouse_model::Event::VERSION,
-        steps: steps.collect(),
+        steps: planned.infos(),
         images: images.collect(),
         workers: u32::try_from(request.jobs).unwrap_or(u32::MAX),
         makespan_ms: planned.schedule.makespan_ms,
