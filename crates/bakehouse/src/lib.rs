@@ -13,6 +13,7 @@ pub mod discovery;
 pub mod failure;
 pub mod finish;
 pub mod hostbase;
+pub mod keep;
 pub mod memory;
 pub mod outputs;
 pub mod patterns;

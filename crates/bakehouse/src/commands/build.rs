@@ -29,6 +29,7 @@ use crate::cli::{BuildArgs, Format, ProgressMode};
 use crate::context::{Context, now_ms};
 use crate::failure::{Failure, Kind};
 use crate::finish::{self, Finisher, Made};
+use crate::keep::Keep;
 use crate::memory::StoreMemory;
 use crate::outputs::Outputs;
 use crate::planning;
@@ -103,7 +104,9 @@ pub fn build(
         limits: limits(args)?,
         cancel,
     };
-    let broadcast = Broadcast::start(watchers(args.progress, cx.is_terminal, cx.style()));
+    let mut watchers = watchers(args.progress, cx.is_terminal, cx.style());
+    watchers.add(Keep::new(store.clone(), request.root.clone(), now_ms()));
+    let broadcast = Broadcast::start(watchers);
     let tell = broadcast.teller();
     tell(started(request, &planned, &lowered, &references));
     if backend.limits != sandbox::Limits::default() && !backend.sandbox.has_limits() {

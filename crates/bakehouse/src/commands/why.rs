@@ -1,6 +1,8 @@
 //! `bakehouse why IMAGE`: why an image would be rebuilt now, or with `--last` what became of it
 //! in the last run: one sentence, then the steps.
 
+mod last;
+
 use bakehouse_model::{ExitCode, MissReason, PathChange};
 use bakehouse_plan::evaluate::Decision;
 use bakehouse_plan::graph::StepIndex;
@@ -26,6 +28,9 @@ pub fn run(args: &WhyArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     let request = Request::read(&args.place, &args.shape, std::slice::from_ref(&args.image), cx)?;
     let image = one(&request, &args.image)?;
     let store = super::open_store(cx)?;
+    if args.last {
+        return last::run(&request, (&image, args.format), &store, cx);
+    }
     request.refuse_errors()?;
     now(&request, (&image, args.format), &store, cx)
 }

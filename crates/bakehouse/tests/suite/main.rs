@@ -5,6 +5,7 @@ mod architecture;
 mod archives;
 mod changing;
 mod docker;
+mod explained;
 mod fleet;
 mod interrupted;
 mod mistakes;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bakehouse_model::oci::{Platform, Reference};
 use bakehouse_model::op::{Network, Ulimit};
 
-use super::paths;
-use crate::fleet::{ContextValue, Edge, Fleet, Image, Meaning};
-use crate::lower::{NoCache, Settings, Via};
+use super::{paths, written};
+use crate::fleet::{ContextValue, Fleet, Image, Meaning};
+use crate::lower::{NoCache, Settings};
 
 /// What the command line adds to what the fleet's files say.
 #[derive(Debug, Clone)]
@@ -116,12 +116,12 @@ fn recipe(fleet: &Fleet, image: &Image, wanted: bool, given: &Given<'_>) -> Reci
     let settings = image.settings(given.settings);
     let options = &image.options;
     let (dockerfile, context) = place(image, given);
-    let contexts = contexts(fleet, image, given);
+    let platforms = if given.platforms.is_empty() { &image.platforms[..] } else { given.platforms };
+    let contexts = contexts(fleet, image, (&settings, platforms), given.contexts);
     let mut notes = notes(image, &contexts);
     if matches!(&dockerfile, Dockerfile::Path(path) if path.contains('#')) {
         notes.push(format!("its Dockerfile is within a definition: {}", image.file));
     }
-    let platforms = if given.platforms.is_empty() { &image.platforms[..] } else { given.platforms };
     let (no_cache, no_cache_filter) = match &settings.no_cache {
         NoCache::Nothing => (false, Vec::new()),
         NoCache::Everything => (true, Vec::new()),
@@ -174,38 +174,47 @@ fn place(image: &Image, given: &Given<'_>) -> (Dockerfile, String) {
 
 /// What the names in its Dockerfile stand for: the command line first, then its definition,
 /// then the fleet.
-fn contexts(fleet: &Fleet, image: &Image, given: &Given<'_>) -> BTreeMap<String, From> {
+fn contexts(
+    fleet: &Fleet,
+    image: &Image,
+    (settings, platforms): (&Settings, &[Platform]),
+    given: &BTreeMap<String, String>,
+) -> BTreeMap<String, From> {
     let mut contexts = BTreeMap::new();
-    for external in &image.external {
-        if let Meaning::Mapped(other) = fleet.index.meaning(&external.reference, &image.name) {
-            let value = From::Value(format!("docker-image://{other}"));
-            contexts.insert(context_name(&external.reference), value);
+    for reference in written::names(image, settings, platforms) {
+        if let Some(from) = meant(fleet, image, &reference) {
+            contexts.insert(context_name(&reference), from);
         }
     }
-    for edge in image.needs.iter().filter(|edge| edge.via != Via::Context) {
-        contexts.insert(context_name(&edge.reference), From::Fleet(edge.image.clone()));
-    }
     for context in &image.contexts {
-        let edge = image.needs.iter().find(|edge| is_named_by(edge, &context.value));
-        let from = match edge {
-            Some(edge) => From::Fleet(edge.image.clone()),
-            None => From::Value(context.value.to_string()),
+        let from = match &context.value {
+            ContextValue::Image(reference) => meant(fleet, image, reference),
+            ContextValue::Definition(name) => definition(fleet, image, name),
+            _ => None,
         };
+        let from = from.unwrap_or_else(|| From::Value(context.value.to_string()));
         contexts.insert(context.name.clone(), from);
     }
-    for (name, value) in given.contexts {
+    for (name, value) in given {
         contexts.insert(name.clone(), From::Value(value.clone()));
     }
     contexts
 }
 
-fn is_named_by(edge: &Edge, value: &ContextValue) -> bool {
-    let reference = match value {
-        ContextValue::Image(reference) => reference.clone(),
-        ContextValue::Definition(_) => value.to_string(),
-        _ => return false,
-    };
-    edge.via == Via::Context && edge.reference == reference
+/// What a reference means, if that is not simply the image in its registry.
+fn meant(fleet: &Fleet, image: &Image, reference: &str) -> Option<From> {
+    match fleet.index.meaning(reference, &image.name) {
+        Meaning::Fleet(names, _) => names.into_iter().next().map(From::Fleet),
+        Meaning::Mapped(other) => Some(From::Value(format!("docker-image://{other}"))),
+        Meaning::External => None,
+    }
+}
+
+/// The image that another definition is: one that this one is known to stand on.
+fn definition(fleet: &Fleet, image: &Image, name: &str) -> Option<From> {
+    let needs = image.needs.iter().filter_map(|edge| fleet.image(&edge.image));
+    let mut called = needs.filter(|need| need.name == name || need.aliases.contains(name));
+    called.next().map(|need| From::Fleet(need.name.clone()))
 }
 
 /// The name under which BuildKit looks for what stands in the place of a reference: as short
