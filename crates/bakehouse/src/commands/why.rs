@@ -7,7 +7,7 @@ use bakehouse_model::{ExitCode, MissReason, PathChange};
 use bakehouse_plan::evaluate::Decision;
 use bakehouse_plan::graph::StepIndex;
 use bakehouse_plan::slot;
-use bakehouse_render::{Cause, Column, explain, table};
+use bakehouse_render::{Cause, Causes, Column, explain, table};
 use bakehouse_store::Store;
 use serde_json::{Value, json};
 
@@ -138,8 +138,8 @@ impl Why<'_> {
         text
     }
 
-    fn cause<'c>(&self, causes: &bakehouse_render::Causes<'c>) -> Option<Cause<'c>> {
-        let root = self.root.filter(|root| self.planned.fate((*root).into()) != Fate::Cached)?;
+    fn cause<'c>(&self, causes: &Causes<'c>) -> Option<Cause<'c>> {
+        let root = self.root.filter(|root| self.planned.fate(Some(*root)) != Fate::Cached)?;
         causes.of(&self.planned.graph().step(root).id, &bases(&self.request.fleet, self.image))
     }
 

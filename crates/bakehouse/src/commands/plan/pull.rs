@@ -1,7 +1,8 @@
 //! What a build would fetch: layers of bases that are not in the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bakehouse_model::Digest;
 use bakehouse_model::oci::Manifest;
 use bakehouse_model::op::{ImageSource, Op, Source};
 use bakehouse_store::Store;
@@ -23,7 +24,7 @@ impl Pull {
     pub fn of(planned: &Planned<'_>, store: &Store) -> Self {
         let mut pull = Self::default();
         // A layer that two bases share is fetched once, for the first.
-        let mut counted = std::collections::BTreeSet::new();
+        let mut counted = BTreeSet::new();
         for step in planned.schedule.tails.keys() {
             match &planned.graph().step(*step).op {
                 Op::Source(Source::Image(image)) => {
@@ -49,7 +50,7 @@ impl Pull {
 }
 
 /// The layers that are not in the store; none if the manifest is not.
-fn missing(store: &Store, image: &ImageSource) -> Option<Vec<(bakehouse_model::Digest, u64)>> {
+fn missing(store: &Store, image: &ImageSource) -> Option<Vec<(Digest, u64)>> {
     let bytes = store.read_blob(&image.manifest, MAX_DOCUMENT).ok()?;
     let manifest: Manifest = serde_json::from_slice(&bytes).ok()?;
     let layers = manifest.layers.into_iter().map(|layer| (layer.digest, layer.size));

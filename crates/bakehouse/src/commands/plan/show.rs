@@ -60,49 +60,45 @@ impl Shown<'_> {
         let planned = self.planned;
         let ends: BTreeMap<StepIndex, u64> =
             planned.schedule.slots.iter().map(|slot| (slot.step, slot.end_ms)).collect();
-        let row = |(name, root): &'_ (String, Option<StepIndex>)| {
-            let own = planned.steps_of(*root);
-            let runs = own.iter().filter(|step| planned.is_expected(**step)).count();
-            let image = self.request.fleet.image(name.split(' ').next().unwrap_or_default());
-            (own.len(), runs, image.map_or(0, |image| image.level))
-        };
-        let mut rows: Vec<Row<'_>> = planned
-            .images
-            .iter()
-            .map(|entry| {
-                let (all, runs, level) = row(entry);
-                let (name, root) = (entry.0.as_str(), entry.1);
-                let fate = planned.fate(root);
-                Row {
-                    name,
-                    root,
-                    fate,
-                    why: self.why(name, root, causes),
-                    steps: (runs, all),
-                    cost: self.cost(name),
-                    level,
-                    ends_ms: root.and_then(|root| ends.get(&root).copied()).unwrap_or(0),
-                }
-            })
-            .collect();
+        let images = planned.images.iter();
+        let mut rows: Vec<Row<'_>> =
+            images.map(|(name, root)| self.row((name, *root), causes, &ends)).collect();
         rows.sort_by_key(|row| (row.level, row.ends_ms));
         rows
+    }
+
+    fn row<'r>(
+        &'r self,
+        (name, root): (&'r str, Option<StepIndex>),
+        causes: &Causes<'_>,
+        ends: &BTreeMap<StepIndex, u64>,
+    ) -> Row<'r> {
+        let own = self.planned.steps_of(root);
+        let runs = own.iter().filter(|step| self.planned.is_expected(**step)).count();
+        let image = self.request.fleet.image(name.split(' ').next().unwrap_or_default());
+        Row {
+            name,
+            root,
+            fate: self.planned.fate(root),
+            why: self.why(name, root, causes),
+            steps: (runs, own.len()),
+            cost: self.cost(name),
+            level: image.map_or(0, |image| image.level),
+            ends_ms: root.and_then(|root| ends.get(&root).copied()).unwrap_or(0),
+        }
     }
 
     /// Why an image is made anew, or on what grounds it is not.
     fn why(&self, name: &str, root: Option<StepIndex>, causes: &Causes<'_>) -> String {
         let planned = self.planned;
         let Some(root) = root else { return "it has no files".to_owned() };
-        if planned.fate(root.into()) == Fate::Cached {
+        if planned.fate(Some(root)) == Fate::Cached {
             return grounds(planned, root);
         }
         let id = &planned.graph().step(root).id;
         let cause = causes.of(id, &bases(&self.request.fleet, name));
         let cause = cause.map(|cause| sentence(&cause, &self.request.fleet));
-        match (cause, planned.fate(root.into())) {
-            (Some(cause), _) => cause,
-            (None, _) => "what it copies must be made first".to_owned(),
-        }
+        cause.unwrap_or_else(|| "what it copies must be made first".to_owned())
     }
 
     /// What the steps that an image brings cost.
