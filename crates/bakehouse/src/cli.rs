@@ -60,7 +60,7 @@ pub struct Where {
     /// Build for these platforms; several make one index (default: this machine's)
     #[arg(long, value_name = "OS/ARCH[,...]")]
     pub platform: Option<String>,
-    /// Where images without a reference of their own go
+    /// Where the images go, whatever else they are called
     #[arg(long, value_name = "REGISTRY/PREFIX")]
     pub registry: Option<String>,
     /// Ask this address before a registry itself
@@ -214,6 +214,13 @@ pub struct GraphArgs {
     pub format: GraphFormat,
 }
 
+/// A file of another tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Printed {
+    /// A bake file for docker buildx bake, in HCL
+    Bake,
+}
+
 /// `bakehouse plan`
 #[derive(Debug, Clone, Args)]
 pub struct PlanArgs {
@@ -228,6 +235,30 @@ pub struct PlanArgs {
     /// Ask no registry; a base that was never looked up is then an error
     #[arg(long)]
     pub offline: bool,
+    /// Name the image, when only one is planned
+    #[arg(short = 't', long, value_name = "REF")]
+    pub tag: Vec<String>,
+    /// Plan to load the images into the Docker Engine
+    #[arg(long)]
+    pub load: bool,
+    /// Plan to push the images
+    #[arg(long)]
+    pub push: bool,
+    /// Exit with 2 when there is work, with 0 when there is none
+    #[arg(long)]
+    pub exit_code: bool,
+    /// Print the docker buildx commands that do the same, as a shell script
+    #[arg(long, conflicts_with_all = ["print", "exit_code", "format"])]
+    pub print_commands: bool,
+    /// Print the images as another tool's file
+    #[arg(long, value_enum, value_name = "KIND", conflicts_with_all = ["exit_code", "format"])]
+    pub print: Option<Printed>,
+    /// A secret that --print and --print-commands are to name: id=NAME[,src=FILE|,env=VARIABLE]
+    #[arg(long, value_name = "SPEC")]
+    pub secret: Vec<String>,
+    /// An SSH agent that --print and --print-commands are to name: default or ID[=SOCKET]
+    #[arg(long, value_name = "SPEC")]
+    pub ssh: Vec<String>,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -244,6 +275,9 @@ pub struct WhyArgs {
     /// What to make
     #[command(flatten)]
     pub shape: Shape,
+    /// Say what happened in the last run instead: why it was rebuilt, skipped or left as it was
+    #[arg(long)]
+    pub last: bool,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

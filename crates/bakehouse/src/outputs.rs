@@ -89,12 +89,7 @@ struct Spec {
 impl Outputs {
     /// What the command line asks for.
     pub fn parse(args: &BuildArgs, cx: &Context) -> Result<Self, Failure> {
-        let mut outputs = Self { push: args.push, load: args.load, ..Self::default() };
-        for tag in &args.tag {
-            outputs.tags.push(tag.parse().map_err(|error| {
-                Failure::from_error(Kind::Usage, &error).hint("-t takes an image reference")
-            })?);
-        }
+        let mut outputs = Self::sent(&args.tag, args.push, args.load)?;
         let mut compression = None;
         for text in &args.output {
             let spec = parse(text)?;
@@ -117,6 +112,17 @@ impl Outputs {
                 .hint("leave out oci-mediatypes=false, or use compression=gzip"));
         }
         Ok(outputs)
+    }
+
+    /// Images that go nowhere but to registries and to the Docker Engine.
+    pub fn sent(tags: &[String], push: bool, load: bool) -> Result<Self, Failure> {
+        let parse = |tag: &String| {
+            tag.parse().map_err(|error| {
+                Failure::from_error(Kind::Usage, &error).hint("-t takes an image reference")
+            })
+        };
+        let tags = tags.iter().map(parse).collect::<Result<_, Failure>>()?;
+        Ok(Self { tags, push, load, ..Self::default() })
     }
 
     fn add(&mut self, text: &str, spec: &Spec, cx: &Context) -> Result<(), Failure> {

@@ -182,26 +182,43 @@ pub fn expected(evaluation: &Evaluation<'_>, roots: &[StepIndex]) -> BTreeSet<St
     expected
 }
 
-/// What each step costs: as long as it took last time, else as its kind does.
-pub fn costs(store: &Store, graph: &Graph) -> Result<BTreeMap<StepIndex, u64>, Failure> {
+/// What each step costs.
+#[derive(Debug, Clone, Default)]
+pub struct Costs {
+    /// Milliseconds: as long as it took last time, else as its kind does.
+    pub ms: BTreeMap<StepIndex, u64>,
+    /// Steps of which no earlier run is known.
+    pub guessed: BTreeSet<StepIndex>,
+}
+
+impl Costs {
+    /// What one step costs.
+    pub fn of(&self, step: StepIndex) -> u64 {
+        self.ms.get(&step).copied().unwrap_or(0)
+    }
+}
+
+/// What each step costs, from the store's history.
+pub fn costs(store: &Store, graph: &Graph) -> Result<Costs, Failure> {
     let names: Vec<String> = graph.steps().iter().map(|step| step.origin.slot()).collect();
     let known = store.costs(&names)?;
-    Ok(graph
-        .indexes()
-        .zip(&names)
-        .map(|(index, name)| {
-            let default = || schedule::default_cost_ms(graph.step(index));
-            (index, known.get(name).copied().unwrap_or_else(default))
-        })
-        .collect())
+    let mut costs = Costs::default();
+    for (index, name) in graph.indexes().zip(&names) {
+        let ms = known.get(name).copied();
+        if ms.is_none() {
+            costs.guessed.insert(index);
+        }
+        costs.ms.insert(index, ms.unwrap_or_else(|| schedule::default_cost_ms(graph.step(index))));
+    }
+    Ok(costs)
 }
 
 /// When the expected steps run.
 pub fn schedule(
     graph: &Graph,
     expected: &BTreeSet<StepIndex>,
-    costs: &BTreeMap<StepIndex, u64>,
+    costs: &Costs,
     workers: usize,
 ) -> Schedule {
-    schedule::schedule(graph, expected, &|step| costs.get(&step).copied().unwrap_or(0), workers)
+    schedule::schedule(graph, expected, &|step| costs.of(step), workers)
 }

@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Kind};
 
 pub use contexts::NamedContext;
-pub use files::{bake_files, bake_settings};
+pub use files::{bake_files, bake_settings, dockerfile};
 pub(crate) use flags::size;
 
 /// A repository, read, and what is to be done with it.
@@ -44,6 +44,8 @@ pub struct Request {
     single: Option<contexts::Single>,
     /// What `--build-context` maps names to.
     pub named_contexts: BTreeMap<String, NamedContext>,
+    /// Where all images go, whatever their definitions say (`--registry`).
+    pub registry: Option<String>,
     /// Where images without a reference of their own go.
     pub prefix: Option<String>,
     /// Mirrors of registries.
@@ -76,9 +78,9 @@ impl Request {
             Failure::doing(Kind::Usage, format_args!("look into `{}`", root.display()), &error)
         })?;
         let settings = flags::settings(place, shape, cx)?;
-        let prefix = prefix(place)?;
+        let registry = prefix(place)?;
         let files::Read { fleet, texts, config, classes, prefix } =
-            files::read((place, prefix.as_deref()), &root, &settings, cx)?;
+            files::read((place, registry.as_deref()), &root, &settings, cx)?;
         let mut request = Self {
             single: contexts::Single::named(place, cx),
             named_contexts: contexts::named(place, &root)?,
@@ -86,6 +88,7 @@ impl Request {
             wanted: BTreeSet::new(),
             named: BTreeSet::new(),
             settings,
+            registry,
             prefix,
             platforms: flags::platforms(place)?,
             mirrors: mirrors(place)?,

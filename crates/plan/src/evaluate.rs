@@ -122,6 +122,17 @@ impl<'g> Evaluation<'g> {
         self.states[step.0].output
     }
 
+    /// Whether a result that is there was found by what the step reads, and not by what is
+    /// written: something below it was made anew and came out the same.
+    pub fn is_found_by_contents(&self, step: StepIndex) -> bool {
+        let state = &self.states[step.0];
+        let found = |key: &Option<Key>| {
+            let answer = key.as_ref().and_then(|key| state.remembered.get(key));
+            matches!(answer, Some(Remembered::Found(_)))
+        };
+        matches!(state.decision, Decision::Hit(_)) && !found(&state.fast) && found(&state.slow)
+    }
+
     /// Goes as far as it can and returns what it must know to go further; nothing if only
     /// running steps can help.
     pub fn advance(&mut self) -> Vec<Question> {

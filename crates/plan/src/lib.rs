@@ -6,7 +6,7 @@
 //!
 //! [`dockerfile`] parses → [`fleet`] names images and finds their contexts → [`lower`] makes
 //! steps of a [`graph::Graph`] → [`evaluate`] says which must run and why → [`schedule`] says
-//! when.
+//! when. [`leave`] writes the fleet down for other tools.
 
 pub mod assemble;
 pub mod dockerfile;
@@ -14,6 +14,7 @@ pub mod evaluate;
 pub mod fleet;
 pub mod graph;
 pub mod key;
+pub mod leave;
 pub mod lower;
 pub mod schedule;
 pub mod slot;

@@ -27,6 +27,25 @@ pub struct Schedule {
     pub critical: BTreeSet<StepIndex>,
 }
 
+impl Schedule {
+    /// One longest chain of steps, from its start to the end.
+    pub fn longest_chain(&self, graph: &Graph) -> Vec<StepIndex> {
+        let ms: BTreeMap<StepIndex, u64> =
+            self.slots.iter().map(|slot| (slot.step, slot.end_ms - slot.start_ms)).collect();
+        let first = self.tails.iter().find(|(_, tail)| **tail == self.critical_path_ms);
+        let mut chain: Vec<StepIndex> = first.map(|(step, _)| *step).into_iter().collect();
+        // Needs come first, so one pass sees every step that goes on with the last one.
+        for (step, tail) in &self.tails {
+            let Some(last) = chain.last() else { break };
+            let left = self.tails[last] - ms.get(last).copied().unwrap_or(0);
+            if *tail == left && graph.step(*step).inputs.contains(last) {
+                chain.push(*step);
+            }
+        }
+        chain
+    }
+}
+
 /// One step of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Slot {

@@ -143,6 +143,20 @@ fn first_variable(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) ->
 
 /// The first path that differs, of two lists that do.
 fn first_change(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> MissReason {
+    let changed = changes(a, b);
+    let (path, change) = changed.first().expect("lists that differ have a path that does");
+    MissReason::InputChanged {
+        path: path.clone(),
+        change: *change,
+        others: u32::try_from(changed.len() - 1).unwrap_or(u32::MAX),
+    }
+}
+
+/// Every path that differs: what is new or changed by name, then what is gone.
+fn changes(
+    a: &BTreeMap<String, String>,
+    b: &BTreeMap<String, String>,
+) -> Vec<(String, PathChange)> {
     let mut changed: Vec<(&String, PathChange)> = Vec::new();
     for (path, digest) in b {
         match a.get(path) {
@@ -152,13 +166,20 @@ fn first_change(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> M
         }
     }
     changed.extend(a.keys().filter(|p| !b.contains_key(*p)).map(|p| (p, PathChange::Removed)));
-    changed.sort_by_key(|(path, change)| (*change == PathChange::Removed, (*path).clone()));
-    let (path, change) = changed.first().expect("lists that differ have a path that does");
-    MissReason::InputChanged {
-        path: (*path).clone(),
-        change: *change,
-        others: u32::try_from(changed.len() - 1).unwrap_or(u32::MAX),
-    }
+    changed.into_iter().map(|(path, change)| (path.clone(), change)).collect()
+}
+
+/// Every path that differs in the first input of which both know the paths and that is not the
+/// same: the one that [`MissReason::InputChanged`] speaks of.
+pub fn changed_paths(before: &Slot, now: &Slot) -> Vec<(String, PathChange)> {
+    let pairs = before.inputs.iter().zip(&now.inputs);
+    let differ = pairs.filter_map(|pair| match pair {
+        (SlotInput::Contents { files: a, .. }, SlotInput::Contents { files: b, .. }) => {
+            (a != b).then(|| changes(a, b))
+        }
+        _ => None,
+    });
+    differ.into_iter().next().unwrap_or_default()
 }
 
 #[cfg(test)]

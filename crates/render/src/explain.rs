@@ -35,7 +35,8 @@ pub fn explain(reason: &MissReason, name: impl Fn(&StepId) -> Option<String>) ->
             format!("`{}` made something new", quoted(&name))
         }
         MissReason::BaseMoved { reference, before, after } => {
-            format!("`{reference}` moved from {} to {}", before.short(), after.short())
+            let (before, after) = (before.short(), after.short());
+            format!("`{reference}` moved from sha256:{before} to sha256:{after}")
         }
         MissReason::ResultSwept => "its result is no longer in the store".to_owned(),
         MissReason::Forced => "the cache was not to be used".to_owned(),
@@ -104,7 +105,7 @@ mod tests {
                     before: digest.clone(),
                     after: digest,
                 },
-                "`python:3` moved from 18ac3e7343f0 to 18ac3e7343f0",
+                "`python:3` moved from sha256:18ac3e7343f0 to sha256:18ac3e7343f0",
             ),
             (MissReason::ResultSwept, "its result is no longer in the store"),
             (MissReason::Forced, "the cache was not to be used"),

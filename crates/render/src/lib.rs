@@ -8,6 +8,7 @@
 //! and source text come as arguments. No text from outside (log lines, Dockerfiles,
 //! registries) reaches a terminal with its control characters.
 
+mod cause;
 mod diagnostic;
 mod excerpt;
 mod explain;
@@ -29,11 +30,12 @@ mod words;
 #[cfg(test)]
 mod recorded;
 
+pub use cause::{Cause, CauseStep, Causes};
 pub use diagnostic::diagnostic;
 pub use excerpt::excerpt;
 pub use explain::explain;
 pub use jsonl::JsonLines;
-pub use measure::{bytes, clock, duration, short_duration};
+pub use measure::{ago, bytes, clock, duration, short_duration};
 pub use plain::Plain;
 pub use progress::{
     Counts, Exported, ImageProgress, ImageState, LOG_TAIL, Length, Progress, StepProgress,

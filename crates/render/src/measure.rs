@@ -55,6 +55,18 @@ pub fn short_duration(ms: u64) -> String {
     format!("{}h {:02}m", minutes / 60, minutes % 60)
 }
 
+/// How long ago something was: `just now`, `5 min ago`, `3 days ago`.
+pub fn ago(ms: u64) -> String {
+    let minutes = ms / 60_000;
+    let text = match minutes {
+        0 => return "just now".to_owned(),
+        1..=59 => format!("{minutes} min"),
+        60..=2879 => format!("{} h", minutes / 60),
+        _ => format!("{} days", minutes / 1440),
+    };
+    format!("{text} ago")
+}
+
 /// A running clock: `0:12`, `12:34`, `1:02:03`.
 pub fn clock(ms: u64) -> String {
     let seconds = ms / 1000;

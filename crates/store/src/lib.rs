@@ -11,6 +11,7 @@
 //! ├─ cache-mounts-v1/<hash>/<n>/  `data/` of a cache mount, and its `lock`
 //! ├─ leases/<name>                what a live run needs; flock'ed while it lives
 //! ├─ tmp/<name>/                  a process's unfinished work; `<name>.lock` is flock'ed
+//! ├─ runs-v1/<hash>/<when>.jsonl  what the last runs said
 //! ├─ <bucket>/<hash>              small files of other rooms: stat caches
 //! └─ gc.lock                      shared by who takes hold, exclusive by who deletes
 //! ```
@@ -39,6 +40,7 @@ mod lock;
 mod partial;
 mod records;
 mod remove;
+mod runs;
 mod scratch;
 mod small;
 mod store;
@@ -50,4 +52,5 @@ pub use layers::{LayerMeta, LayerStage};
 pub use leases::Lease;
 pub use partial::Partial;
 pub use remove::remove_tree;
+pub use runs::StoredRun;
 pub use store::{Store, StoreError};

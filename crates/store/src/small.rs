@@ -52,7 +52,16 @@ impl Store {
 
     fn small_path(&self, bucket: &str, key: &str) -> Result<PathBuf, StoreError> {
         let plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
-        let ours = ["blobs", "partial", "leases", "tmp", "version", "layers-v1", "cache-mounts-v1"];
+        let ours = [
+            "blobs",
+            "partial",
+            "leases",
+            "tmp",
+            "version",
+            "layers-v1",
+            "cache-mounts-v1",
+            "runs-v1",
+        ];
         if bucket.is_empty() || !bucket.bytes().all(plain) || ours.contains(&bucket) {
             return Err(StoreError::Bucket { name: bucket.to_owned() });
         }

@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bakehouse_engine::sandbox::{self, Sandbox, SandboxConfig};
-use bakehouse_model::oci::Reference;
-use bakehouse_model::{EventKind, ExitCode, ImageInfo, StepInfo};
+use bakehouse_model::{EventKind, ExitCode, ImageInfo};
 use bakehouse_plan::evaluate::Decision;
 use bakehouse_plan::fleet::{LoweredFleet, Options};
 use bakehouse_plan::slot::Slot;
@@ -22,7 +21,7 @@ use bakehouse_run::{Outcomes, Run};
 use bakehouse_store::Store;
 use serde_json::{Value, json};
 
-use super::plan::{Planned, plan};
+use super::plan::{Planned, Pull, Shown, plan, show};
 use crate::backends::{EngineBackend, Secrets, SshAgents};
 use crate::bases::Lookup;
 use crate::broadcast::{Broadcast, watchers};
@@ -30,10 +29,12 @@ use crate::cli::{BuildArgs, Format, ProgressMode};
 use crate::context::{Context, now_ms};
 use crate::failure::{Failure, Kind};
 use crate::finish::{self, Finisher, Made};
+use crate::keep::Keep;
 use crate::memory::StoreMemory;
 use crate::outputs::Outputs;
 use crate::planning;
 use crate::request::{self, Request};
+use crate::tags::{self, Names};
 
 /// What was built, for whoever builds on it.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ pub fn build(
     cx: &mut Context,
 ) -> Result<Option<Done>, Failure> {
     let outputs = Outputs::parse(args, cx)?;
-    let references = references(request, &outputs)?;
+    let references = tags::names(request, &outputs)?;
     let own = |of: fn(&Options) -> &Vec<String>| request.specs(of);
     let secrets = Secrets::parse(&[own(|o| &o.secrets), args.secret.clone()].concat(), cx)?;
     let ssh = SshAgents::parse(&[own(|o| &o.ssh), args.ssh.clone()].concat(), cx)?;
@@ -100,7 +101,9 @@ pub fn build(
     let slots = planning::slots(&store, &lowered.graph)?;
     let mut planned = plan(request, &lowered, (&slots, &memory), &store)?;
     if args.dry_run {
-        super::plan::show(&planned, &lowered.graph, (request, args.format), cx)?;
+        let tags = tags::written(request, &outputs, &references);
+        let pull = Pull::of(&planned, &store);
+        show(&Shown { planned: &planned, request, pull, tags }, args.format, cx)?;
         return Ok(None);
     }
     let finisher = finisher(request, &lowered, (outputs, &references), (&store, &client), cx);
@@ -118,7 +121,9 @@ pub fn build(
         limits: limits(args)?,
         cancel,
     };
-    let broadcast = Broadcast::start(watchers(args.progress, cx.is_terminal, cx.style()));
+    let mut watchers = watchers(args.progress, cx.is_terminal, cx.style());
+    watchers.add(Keep::new(store.clone(), request.root.clone(), now_ms()));
+    let broadcast = Broadcast::start(watchers);
     let tell = broadcast.teller();
     tell(started(request, &planned, &lowered, &references));
     if backend.limits != sandbox::Limits::default() && !backend.sandbox.has_limits() {
@@ -135,37 +140,6 @@ pub fn build(
     let progress = broadcast.finish();
     drop(lease);
     Ok(Some(Done { exit, progress, made: finisher.made() }))
-}
-
-/// The references of each image: its own, or where `--registry` puts it.
-fn references(
-    request: &Request,
-    outputs: &Outputs,
-) -> Result<BTreeMap<String, Vec<Reference>>, Failure> {
-    if !outputs.tags.is_empty() && request.named.len() > 1 {
-        return Err(Failure::new(
-            Kind::Usage,
-            format!("a tag can name one image, and {} are to be built", request.named.len()),
-        )
-        .hint("name the image: `bakehouse build IMAGE -t REF`; --registry names all of them"));
-    }
-    let mut references = BTreeMap::new();
-    for name in &request.wanted {
-        let mut own = Vec::new();
-        if request.named.contains(name) {
-            own.extend(outputs.tags.iter().cloned());
-        }
-        if let Some(prefix) = &request.prefix {
-            let text = format!("{prefix}/{name}:latest");
-            own.push(text.parse().map_err(|error| Failure::from_error(Kind::Usage, &error))?);
-        }
-        references.insert(name.clone(), own);
-    }
-    if outputs.push && references.iter().all(|(_, own): (_, &Vec<Reference>)| own.is_empty()) {
-        return Err(Failure::new(Kind::Usage, "--push does not say where to")
-            .hint("add `--registry HOST/PREFIX`, or `-t HOST/NAME` for one image"));
-    }
-    Ok(references)
 }
 
 /// `--memory`, `--cpus` and `--pids-limit`.
@@ -200,7 +174,7 @@ fn no_limits() -> bakehouse_model::Diagnostic {
 fn finisher(
     request: &Request,
     lowered: &LoweredFleet,
-    (outputs, references): (Outputs, &BTreeMap<String, Vec<Reference>>),
+    (outputs, references): (Outputs, &Names),
     (store, client): (&Store, &Client),
     cx: &Context,
 ) -> Finisher {
@@ -223,24 +197,9 @@ fn started(
     request: &Request,
     planned: &Planned<'_>,
     lowered: &LoweredFleet,
-    references: &BTreeMap<String, Vec<Reference>>,
+    references: &Names,
 ) -> EventKind {
     let graph = &lowered.graph;
-    let steps = graph.indexes().map(|index| {
-        let step = graph.step(index);
-        StepInfo {
-            id: step.id.clone(),
-            name: step.origin.name.clone(),
-            image: step.origin.image.clone(),
-            shared_by: u32::try_from(step.images.len()).unwrap_or(u32::MAX),
-            stage: step.origin.stage_position(),
-            location: step.origin.location.clone(),
-            needs: step.inputs.iter().map(|input| graph.step(*input).id.clone()).collect(),
-            cost_ms: planned.costs.get(&index).copied().unwrap_or(0),
-            critical: planned.schedule.critical.contains(&index),
-            planned: planned.schedule.tails.contains_key(&index),
-        }
-    });
     let images = lowered.images.iter().map(|image| ImageInfo {
         name: image.name.clone(),
         references: references
@@ -256,7 +215,7 @@ fn started(
     });
     EventKind::RunStarted {
         version: bakehouse_model::Event::VERSION,
-        steps: steps.collect(),
+        steps: planned.infos(),
         images: images.collect(),
         workers: u32::try_from(request.jobs).unwrap_or(u32::MAX),
         makespan_ms: planned.schedule.makespan_ms,

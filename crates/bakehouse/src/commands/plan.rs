@@ -1,23 +1,41 @@
 //! `bakehouse plan`: what the next build would do, and why. Builds nothing.
+//!
+//! [`plan`] decides, and `build` goes on from there; so what is shown is what is done.
+//! `show` prints it, `leave` prints it for other tools.
 
-use std::collections::BTreeMap;
+mod leave;
+mod pull;
+mod show;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use bakehouse_model::op::{Op, Source};
-use bakehouse_model::{ExitCode, MissReason, StepId};
+use bakehouse_model::{ExitCode, MissReason, StepInfo};
 use bakehouse_plan::evaluate::{Decision, Evaluation};
-use bakehouse_plan::fleet::LoweredFleet;
+use bakehouse_plan::fleet::{Fleet, LoweredFleet};
 use bakehouse_plan::graph::{Graph, StepIndex};
 use bakehouse_plan::schedule::Schedule;
-use bakehouse_render::{Column, duration, explain, table};
-use serde_json::{Value, json};
+use bakehouse_plan::slot::Slot;
+use bakehouse_render::{Cause, CauseStep, Causes};
+use bakehouse_store::Store;
 
 use crate::bases::Lookup;
-use crate::cli::{Format, PlanArgs};
+use crate::cli::PlanArgs;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::memory::StoreMemory;
-use crate::planning;
+use crate::outputs::Outputs;
+use crate::planning::{self, Costs};
 use crate::request::Request;
+use crate::tags;
+
+pub use pull::Pull;
+pub(super) use show::grounds;
+pub use show::{Shown, show};
+
+/// What `--exit-code` says when there is work, as `git diff --exit-code` does; it is a wrong
+/// command line's code too, which prints no plan.
+const WORK: ExitCode = ExitCode::Usage;
 
 /// What the next build would do.
 #[derive(Debug)]
@@ -29,24 +47,40 @@ pub struct Planned<'g> {
     /// When the steps run.
     pub schedule: Schedule,
     /// What each step costs.
-    pub costs: BTreeMap<StepIndex, u64>,
+    pub costs: Costs,
 }
 
-/// What happens to an image or a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What happens to an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// It is there.
     Cached,
     /// It is made anew.
-    Rebuilt(MissReason),
+    Rebuilt,
     /// What it stands on must run first; its contents decide.
     Depends,
+}
+
+impl Fate {
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cached => "cached",
+            Self::Rebuilt => "rebuild",
+            Self::Depends => "depends",
+        }
+    }
 }
 
 /// Runs the command.
 pub fn run(args: &PlanArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     let request = Request::read(&args.place, &args.shape, &args.images, cx)?;
     request.refuse_errors()?;
+    let outputs = Outputs::sent(&args.tag, args.push, args.load)?;
+    let names = tags::names(&request, &outputs)?;
+    if args.print_commands || args.print.is_some() {
+        return leave::run(args, (&request, &outputs, &names), cx).map(|()| ExitCode::Ok);
+    }
     let store = super::open_store(cx)?;
     let client = super::client(&request, &store, cx);
     let lookup =
@@ -56,16 +90,23 @@ pub fn run(args: &PlanArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     let slots = planning::slots(&store, &lowered.graph)?;
     let planned = plan(&request, &lowered, (&slots, &memory), &store)?;
     memory.keep_stat_caches();
-    show(&planned, &lowered.graph, (&request, args.format), cx)?;
-    Ok(ExitCode::Ok)
+    let shown = Shown {
+        planned: &planned,
+        request: &request,
+        pull: Pull::of(&planned, &store),
+        tags: tags::written(&request, &outputs, &names),
+    };
+    show(&shown, args.format, cx)?;
+    let work = !planned.schedule.slots.is_empty();
+    Ok(if args.exit_code && work { WORK } else { ExitCode::Ok })
 }
 
 /// Decides everything that can be decided without building.
 pub fn plan<'g>(
     request: &Request,
     lowered: &'g LoweredFleet,
-    (slots, memory): (&'g BTreeMap<String, bakehouse_plan::slot::Slot>, &StoreMemory),
-    store: &bakehouse_store::Store,
+    (slots, memory): (&'g BTreeMap<String, Slot>, &StoreMemory),
+    store: &Store,
 ) -> Result<Planned<'g>, Failure> {
     let images: Vec<(String, Option<StepIndex>)> =
         lowered.images.iter().map(|image| (image.name.clone(), image.lowered.root)).collect();
@@ -79,138 +120,93 @@ pub fn plan<'g>(
 }
 
 impl Planned<'_> {
+    /// The steps that this is about.
+    pub fn graph(&self) -> &Graph {
+        self.evaluation.graph()
+    }
+
+    /// Whether a step is expected to run.
+    pub fn is_expected(&self, step: StepIndex) -> bool {
+        self.schedule.tails.contains_key(&step)
+    }
+
+    /// Why a step must run; none if it need not, or if that is not known yet.
+    pub fn miss(&self, step: StepIndex) -> Option<&MissReason> {
+        match self.evaluation.decision(step) {
+            Decision::Run(reason) if self.is_expected(step) => Some(reason),
+            _ => None,
+        }
+    }
+
     /// What happens to the image that `root` makes.
     pub fn fate(&self, root: Option<StepIndex>) -> Fate {
         let Some(root) = root else { return Fate::Cached };
         match self.evaluation.decision(root) {
             Decision::Hit(_) | Decision::Built(_) => Fate::Cached,
-            _ => self.first_reason(root).map_or(Fate::Depends, Fate::Rebuilt),
+            Decision::Run(_) => Fate::Rebuilt,
+            // What is certain to run below it makes another image, unless it is only copied.
+            _ if self.rests_on_work(root) => Fate::Rebuilt,
+            _ => Fate::Depends,
         }
     }
 
-    /// The reason of the lowest step that must run: what started it all.
-    fn first_reason(&self, root: StepIndex) -> Option<MissReason> {
-        let graph = self.evaluation.graph();
-        let steps = graph.reach([root]);
-        let reasons = steps.iter().filter_map(|step| match self.evaluation.decision(*step) {
-            Decision::Run(reason) if self.schedule.tails.contains_key(step) => Some(reason),
-            _ => None,
-        });
-        let mut reasons: Vec<&MissReason> = reasons.collect();
-        reasons.sort_by_key(|reason| match reason {
-            MissReason::NeedChanged { .. } => 2,
-            MissReason::NeverBuilt => 1,
-            _ => 0,
-        });
-        reasons.first().map(|reason| (*reason).clone())
+    /// Whether a step below `root` must run for sure.
+    fn rests_on_work(&self, root: StepIndex) -> bool {
+        let steps = self.graph().reach([root]);
+        steps.into_iter().any(|step| self.miss(step).is_some())
     }
-}
 
-/// What a step is called when a reason names it.
-pub fn step_name(graph: &Graph) -> impl Fn(&StepId) -> Option<String> + '_ {
-    |id| graph.find(id).map(|index| graph.step(index).origin.name.clone())
-}
-
-fn words(fate: &Fate, graph: &Graph) -> (&'static str, String) {
-    match fate {
-        Fate::Cached => ("cached", String::new()),
-        Fate::Rebuilt(reason) => ("rebuild", explain(reason, step_name(graph))),
-        Fate::Depends => ("depends", "what it copies must be made first".to_owned()),
+    /// The steps of an image that are somebody's work: a context is read in place.
+    pub fn steps_of(&self, root: Option<StepIndex>) -> BTreeSet<StepIndex> {
+        let graph = self.graph();
+        let mut own = root.map(|root| graph.reach([root])).unwrap_or_default();
+        own.retain(|step| !matches!(graph.step(*step).op, Op::Source(Source::Context(_))));
+        own
     }
-}
 
-/// Prints the plan.
-pub fn show(
-    planned: &Planned<'_>,
-    graph: &Graph,
-    (request, format): (&Request, Format),
-    cx: &mut Context,
-) -> Result<(), Failure> {
-    if format == Format::Json {
-        return super::print_json(cx, &value(planned, graph, request));
-    }
-    let columns = [
-        Column::left("IMAGE"),
-        Column::left("PLAN"),
-        Column::right("STEPS"),
-        Column::left("WHY").flexible(),
-    ];
-    let rows: Vec<Vec<String>> = planned
-        .images
-        .iter()
-        .map(|(name, root)| {
-            let (fate, why) = words(&planned.fate(*root), graph);
-            let mut own = root.map(|root| graph.reach([root])).unwrap_or_default();
-            // A context is read in place; it is nobody's work.
-            own.retain(|s| !matches!(graph.step(*s).op, Op::Source(Source::Context(_))));
-            let run = own.iter().filter(|s| planned.schedule.tails.contains_key(s)).count();
-            vec![name.clone(), fate.to_owned(), format!("{run}/{}", own.len()), why]
-        })
-        .collect();
-    let mut text = table(&columns, &rows, cx.width(), cx.style());
-    let schedule = &planned.schedule;
-    if schedule.slots.is_empty() {
-        text.push_str("\nnothing to do\n");
-    } else {
-        text.push_str(&format!(
-            "\n{} steps to run, about {} on {} workers; no less than {} (critical path {})\n",
-            schedule.slots.len(),
-            duration(schedule.makespan_ms),
-            request.jobs,
-            duration(schedule.lower_bound_ms),
-            duration(schedule.critical_path_ms),
-        ));
-    }
-    super::print(cx, &text)
-}
-
-/// The plan as a value.
-pub fn value(planned: &Planned<'_>, graph: &Graph, request: &Request) -> Value {
-    let images: Vec<Value> = planned
-        .images
-        .iter()
-        .map(|(name, root)| {
-            let (fate, why) = words(&planned.fate(*root), graph);
-            let needs = request
-                .fleet
-                .image(name)
-                .map(|image| image.needs.iter().map(|edge| edge.image.clone()).collect::<Vec<_>>());
-            json!({ "name": name, "plan": fate, "why": why, "needs": needs.unwrap_or_default() })
-        })
-        .collect();
-    let steps: Vec<Value> = graph
-        .indexes()
-        .map(|index| {
+    /// Every step, as watchers and causes see it.
+    pub fn infos(&self) -> Vec<StepInfo> {
+        let graph = self.graph();
+        let info = |index: StepIndex| {
             let step = graph.step(index);
-            let (decision, reason) = match planned.evaluation.decision(index) {
-                Decision::Hit(_) | Decision::Built(_) => ("cached", Value::Null),
-                Decision::Run(reason) if planned.schedule.tails.contains_key(&index) => {
-                    ("run", json!(reason))
-                }
-                _ if planned.schedule.tails.contains_key(&index) => ("depends", Value::Null),
-                _ => ("unneeded", Value::Null),
-            };
-            json!({
-                "id": step.id,
-                "name": step.origin.name,
-                "image": step.origin.image,
-                "stage": step.origin.stage_position(),
-                "location": step.origin.location,
-                "images": step.images,
-                "needs": step.inputs.iter().map(|i| &graph.step(*i).id).collect::<Vec<_>>(),
-                "plan": decision,
-                "reason": reason,
-                "cost_ms": planned.costs.get(&index),
-            })
-        })
-        .collect();
-    json!({
-        "version": 1,
-        "images": images,
-        "steps": steps,
-        "workers": request.jobs,
-        "makespan_ms": planned.schedule.makespan_ms,
-        "critical_path_ms": planned.schedule.critical_path_ms,
-        "lower_bound_ms": planned.schedule.lower_bound_ms,
-    })
+            StepInfo {
+                id: step.id.clone(),
+                name: step.origin.name.clone(),
+                image: step.origin.image.clone(),
+                shared_by: u32::try_from(step.images.len()).unwrap_or(u32::MAX),
+                stage: step.origin.stage_position(),
+                location: step.origin.location.clone(),
+                needs: step.inputs.iter().map(|input| graph.step(*input).id.clone()).collect(),
+                cost_ms: self.costs.of(index),
+                critical: self.schedule.critical.contains(&index),
+                planned: self.is_expected(index),
+            }
+        };
+        graph.indexes().map(info).collect()
+    }
+
+    /// The causes among all steps; `infos` are those of [`Self::infos`].
+    pub fn causes<'a>(&'a self, infos: &'a [StepInfo]) -> Causes<'a> {
+        let steps = self.graph().indexes().zip(infos).map(|(index, info)| CauseStep {
+            info,
+            miss: self.miss(index),
+            runs: self.is_expected(index),
+        });
+        Causes::new(steps)
+    }
+}
+
+/// The images that `image` stands on, near and far; of one platform's image, by the fleet's
+/// name.
+pub fn bases(fleet: &Fleet, image: &str) -> BTreeSet<String> {
+    let own = image.split(' ').next().unwrap_or_default().to_owned();
+    let mut bases = fleet.with_needs(&BTreeSet::from([own.clone()]));
+    bases.remove(&own);
+    bases
+}
+
+/// A cause as a sentence, with files named from the repository's root.
+pub fn sentence(cause: &Cause<'_>, fleet: &Fleet) -> String {
+    let own = cause.step.image.split(' ').next().unwrap_or_default();
+    cause.sentence(fleet.image(own).and_then(|image| image.folder()))
 }

@@ -1,104 +1,239 @@
-//! `bakehouse why IMAGE`: each step of an image and why it would run, or that it would not.
+//! `bakehouse why IMAGE`: why an image would be rebuilt now, or with `--last` what became of it
+//! in the last run: one sentence, then the steps.
 
-use bakehouse_model::ExitCode;
+mod last;
+
+use bakehouse_model::{ExitCode, MissReason, PathChange};
 use bakehouse_plan::evaluate::Decision;
 use bakehouse_plan::graph::StepIndex;
-use bakehouse_render::{Column, explain, table};
+use bakehouse_plan::slot;
+use bakehouse_render::{Cause, Causes, Column, explain, table};
+use bakehouse_store::Store;
 use serde_json::{Value, json};
 
-use super::plan::{Fate, Planned, plan, step_name};
+use super::plan::{Fate, Planned, bases, grounds, plan, sentence};
 use crate::bases::Lookup;
 use crate::cli::{Format, WhyArgs};
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::memory::StoreMemory;
 use crate::planning;
 use crate::request::Request;
 
+/// Changed paths that are listed for a step, for people and for programs.
+const LISTED: (usize, usize) = (20, 1000);
+
 /// Runs the command.
 pub fn run(args: &WhyArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     let request = Request::read(&args.place, &args.shape, std::slice::from_ref(&args.image), cx)?;
-    request.refuse_errors()?;
+    let image = one(&request, &args.image)?;
     let store = super::open_store(cx)?;
-    let client = super::client(&request, &store, cx);
-    let lookup = Lookup { store: &store, client: &client, pull: request.pull, offline: false };
-    let lowered = planning::lower(&request, &lookup)?;
+    if args.last {
+        return last::run(&request, (&image, args.format), &store, cx);
+    }
+    request.refuse_errors()?;
+    now(&request, (&image, args.format), &store, cx)
+}
+
+/// The one image that a name means.
+fn one(request: &Request, name: &str) -> Result<String, Failure> {
+    let mut named = request.named.iter();
+    match (named.next(), named.next()) {
+        (Some(one), None) => Ok(one.clone()),
+        _ => Err(Failure::new(Kind::Usage, format!("`{name}` is a group of images"))
+            .hint("name one of them; `bakehouse plan` tells of all")),
+    }
+}
+
+fn now(
+    request: &Request,
+    (image, format): (&str, Format),
+    store: &Store,
+    cx: &mut Context,
+) -> Result<ExitCode, Failure> {
+    let client = super::client(request, store, cx);
+    let lookup = Lookup { store, client: &client, pull: request.pull, offline: false };
+    let lowered = planning::lower(request, &lookup)?;
     let memory = StoreMemory::new(store.clone());
-    let slots = planning::slots(&store, &lowered.graph)?;
-    let planned = plan(&request, &lowered, (&slots, &memory), &store)?;
+    let slots = planning::slots(store, &lowered.graph)?;
+    let planned = plan(request, &lowered, (&slots, &memory), store)?;
     memory.keep_stat_caches();
-    let root = planned.images.iter().find(|(name, _)| *name == args.image).and_then(|(_, r)| *r);
-    report(&planned, (&args.image, root), args.format, cx)?;
+    let roots: Vec<Option<StepIndex>> = lowered
+        .images
+        .iter()
+        .filter(|one| one.image == image)
+        .map(|one| one.lowered.root)
+        .collect();
+    // Of several platforms, one that has work tells more.
+    let busy = roots.iter().find(|root| planned.fate(**root) != Fate::Cached);
+    let root = busy.or(roots.first()).copied().flatten();
+    let why = Why { planned: &planned, request, image, root };
+    match format {
+        Format::Json => super::print_json(cx, &why.value())?,
+        Format::Text => super::print(cx, &why.text(cx))?,
+    }
     Ok(ExitCode::Ok)
 }
 
-fn report(
-    planned: &Planned<'_>,
-    (image, root): (&str, Option<StepIndex>),
-    format: Format,
-    cx: &mut Context,
-) -> Result<(), Failure> {
-    let graph = planned.evaluation.graph();
-    let steps: Vec<StepIndex> =
-        root.map(|root| graph.reach([root])).unwrap_or_default().into_iter().collect();
-    let told: Vec<(StepIndex, &'static str, String)> =
-        steps.iter().filter_map(|step| tell(planned, *step)).collect();
-    let (fate, why) = match planned.fate(root) {
-        Fate::Cached => ("is up to date", String::new()),
-        Fate::Rebuilt(reason) => ("would be rebuilt", explain(&reason, step_name(graph))),
-        Fate::Depends => ("may be rebuilt", "what it copies must be made first".to_owned()),
-    };
-    if format == Format::Json {
-        let plan = match planned.fate(root) {
-            Fate::Cached => "cached",
-            Fate::Rebuilt(_) => "rebuild",
-            Fate::Depends => "depends",
-        };
-        let steps: Vec<Value> = told
-            .iter()
-            .map(|(index, plan, why)| {
-                let step = graph.step(*index);
-                let reason = match planned.evaluation.decision(*index) {
-                    Decision::Run(reason) => json!(reason),
-                    _ => Value::Null,
-                };
-                let stage = step.origin.stage_position();
-                json!({ "image": step.origin.image, "stage": stage, "name": step.origin.name, "plan": plan, "why": why, "reason": reason })
-            })
-            .collect();
-        return super::print_json(
-            cx,
-            &json!({ "version": 1, "image": image, "plan": plan, "why": why, "steps": steps }),
-        );
-    }
-    let because = if why.is_empty() { String::new() } else { format!(": {why}") };
-    let mut text = format!("{image} {fate}{because}\n\n");
-    let columns = [
-        Column::left("IMAGE"),
-        Column::left("STEP").flexible(),
-        Column::left("PLAN"),
-        Column::left("WHY").flexible(),
-    ];
-    let rows: Vec<Vec<String>> = told
-        .into_iter()
-        .map(|(step, plan, why)| {
-            let origin = &graph.step(step).origin;
-            vec![origin.image.clone(), origin.name.clone(), plan.to_owned(), why]
-        })
-        .collect();
-    text.push_str(&table(&columns, &rows, cx.width(), cx.style()));
-    super::print(cx, &text)
+/// What is to be told of one image.
+struct Why<'a> {
+    planned: &'a Planned<'a>,
+    request: &'a Request,
+    image: &'a str,
+    root: Option<StepIndex>,
 }
 
-fn tell(planned: &Planned<'_>, step: StepIndex) -> Option<(StepIndex, &'static str, String)> {
-    let graph = planned.evaluation.graph();
-    let expected = planned.schedule.tails.contains_key(&step);
-    match planned.evaluation.decision(step) {
-        Decision::Hit(_) | Decision::Built(_) => Some((step, "cached", String::new())),
-        Decision::Run(reason) if expected => Some((step, "run", explain(reason, step_name(graph)))),
-        Decision::Open if expected => {
-            Some((step, "depends", "what it reads must be made first".to_owned()))
+/// What is to be told of one step.
+struct Told {
+    step: StepIndex,
+    plan: &'static str,
+    why: String,
+    changes: Vec<(String, PathChange)>,
+}
+
+impl Why<'_> {
+    fn text(&self, cx: &Context) -> String {
+        let infos = self.planned.infos();
+        let causes = self.planned.causes(&infos);
+        let mut text = format!("{}: {}\n\n", self.image, self.sentence(self.cause(&causes)));
+        let columns = [
+            Column::left("IMAGE"),
+            Column::left("STEP").flexible(),
+            Column::left("PLAN"),
+            Column::left("WHERE"),
+            Column::left("WHY").flexible(),
+        ];
+        let told = self.told();
+        let rows: Vec<Vec<String>> = told
+            .iter()
+            .map(|told| {
+                let origin = &self.planned.graph().step(told.step).origin;
+                let place = origin.location.as_ref().map(ToString::to_string);
+                vec![
+                    origin.image.clone(),
+                    origin.name.clone(),
+                    told.plan.to_owned(),
+                    place.unwrap_or_default(),
+                    told.why.clone(),
+                ]
+            })
+            .collect();
+        text.push_str(&table(&columns, &rows, cx.width(), cx.style()));
+        for told in told.iter().filter(|told| told.changes.len() > 1) {
+            text.push_str(&self.listed(told));
         }
-        _ => None,
+        text
+    }
+
+    /// The changed paths of a step, below its name.
+    fn listed(&self, told: &Told) -> String {
+        let origin = &self.planned.graph().step(told.step).origin;
+        let mut text = format!("\n{}\n", bakehouse_render::clean(&origin.name));
+        for (path, change) in told.changes.iter().take(LISTED.0) {
+            text.push_str(&format!("  {:8} {}\n", word(*change), bakehouse_render::clean(path)));
+        }
+        if let Some(more) = told.changes.len().checked_sub(LISTED.0).filter(|more| *more > 0) {
+            text.push_str(&format!("  and {more} more\n"));
+        }
+        text
+    }
+
+    fn cause<'c>(&self, causes: &Causes<'c>) -> Option<Cause<'c>> {
+        let root = self.root.filter(|root| self.planned.fate(Some(*root)) != Fate::Cached)?;
+        causes.of(&self.planned.graph().step(root).id, &bases(&self.request.fleet, self.image))
+    }
+
+    fn sentence(&self, cause: Option<Cause<'_>>) -> String {
+        match (self.root, cause) {
+            (_, Some(cause)) => sentence(&cause, &self.request.fleet),
+            (None, None) => "would not be rebuilt, it has no files".to_owned(),
+            (Some(root), None) if self.planned.fate(Some(root)) == Fate::Cached => {
+                format!("would not be rebuilt, {}", grounds(self.planned, root))
+            }
+            (Some(_), None) => "what it copies must be made first".to_owned(),
+        }
+    }
+
+    fn told(&self) -> Vec<Told> {
+        let steps = self.planned.steps_of(self.root);
+        steps.into_iter().filter_map(|step| self.tell(step)).collect()
+    }
+
+    fn tell(&self, step: StepIndex) -> Option<Told> {
+        let planned = self.planned;
+        let graph = planned.graph();
+        let name = |id: &_| graph.find(id).map(|index| graph.step(index).origin.name.clone());
+        let (plan, why) = match planned.evaluation.decision(step) {
+            Decision::Hit(_) | Decision::Built(_) => ("cached", String::new()),
+            Decision::Run(reason) if planned.is_expected(step) => ("run", explain(reason, name)),
+            Decision::Open if planned.is_expected(step) => {
+                ("depends", "what it reads must be made first".to_owned())
+            }
+            _ => return None,
+        };
+        Some(Told { step, plan, why, changes: self.changes(step) })
+    }
+
+    /// Every path that a step reads and that is not what it was.
+    fn changes(&self, step: StepIndex) -> Vec<(String, PathChange)> {
+        let evaluation = &self.planned.evaluation;
+        let Some(MissReason::InputChanged { .. }) = self.planned.miss(step) else {
+            return Vec::new();
+        };
+        let place = self.planned.graph().step(step).origin.slot();
+        match (evaluation.slots().get(&place), evaluation.slot(step)) {
+            (Some(before), Some(now)) => slot::changed_paths(before, &now),
+            _ => Vec::new(),
+        }
+    }
+
+    fn value(&self) -> Value {
+        let infos = self.planned.infos();
+        let cause = self.cause(&self.planned.causes(&infos));
+        let steps: Vec<Value> = self.told().iter().map(|told| self.step(told)).collect();
+        json!({
+            "version": 1,
+            "image": self.image,
+            "plan": self.planned.fate(self.root).word(),
+            "why": self.sentence(cause.clone()),
+            "cause": cause.as_ref().map(cause_value),
+            "steps": steps,
+        })
+    }
+
+    fn step(&self, told: &Told) -> Value {
+        let origin = &self.planned.graph().step(told.step).origin;
+        let changes = told.changes.iter().take(LISTED.1);
+        let changes = changes.map(|(path, change)| json!({ "path": path, "change": change }));
+        json!({
+            "image": origin.image,
+            "stage": origin.stage_position(),
+            "name": origin.name,
+            "location": origin.location,
+            "plan": told.plan,
+            "why": told.why,
+            "reason": self.planned.miss(told.step),
+            "changes": changes.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// A cause as a value.
+fn cause_value(cause: &Cause<'_>) -> Value {
+    json!({
+        "bases": cause.bases,
+        "image": cause.step.image,
+        "step": cause.step.id,
+        "name": cause.step.name,
+        "location": cause.step.location,
+        "reason": cause.miss,
+    })
+}
+
+fn word(change: PathChange) -> &'static str {
+    match change {
+        PathChange::Added => "new",
+        PathChange::Modified => "changed",
+        PathChange::Removed => "gone",
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn read(
 }
 
 /// The one Dockerfile that the command line names.
-pub(super) fn dockerfile(place: &Where) -> Option<&Path> {
+pub fn dockerfile(place: &Where) -> Option<&Path> {
     match place.file.as_slice() {
         [file] if !is_definition(file) => Some(file),
         _ => None,

@@ -72,8 +72,8 @@ fn one_changed_file_rebuilds_one_image_and_the_plan_says_so_before() {
         [("api", "cached"), ("common", "cached"), ("jobs", "cached"), ("web", "rebuild")];
     assert_eq!(sorted, expected);
     let why = place.ask("why", &["web"]);
-    why.ok().says(&["web would be rebuilt", "web/main.txt"]);
-    place.ask("why", &["api"]).ok().says(&["api is up to date"]);
+    why.ok().says(&["web: web/main.txt changed (COPY web/main.txt, web/Dockerfile"]);
+    place.ask("why", &["api"]).ok().says(&["api: would not be rebuilt, as built"]);
     let planned = plan["steps"].as_array().unwrap().iter().filter(|step| step["plan"] == "run");
     let planned: Vec<&str> = planned.map(|step| step["name"].as_str().unwrap()).collect();
     let events = place.events(&[]);

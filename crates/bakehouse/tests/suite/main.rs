@@ -6,6 +6,7 @@ mod archives;
 mod changing;
 mod config;
 mod docker;
+mod explained;
 mod fleet;
 mod interrupted;
 mod mistakes;

@@ -1,0 +1,83 @@
+//! What each image is called, and which tags a run writes: one rule for `build` and `plan`.
+
+use std::collections::BTreeMap;
+
+use bakehouse_model::oci::Reference;
+use bakehouse_plan::fleet;
+
+use crate::failure::{Failure, Kind};
+use crate::outputs::Outputs;
+use crate::request::Request;
+
+/// The references of each wanted image.
+pub type Names = BTreeMap<String, Vec<Reference>>;
+
+/// What each wanted image is called: by `--tag` if it was named, and where `--registry` puts it;
+/// without these, as its own definition says, else where `bakehouse.toml` puts it.
+pub fn names(request: &Request, outputs: &Outputs) -> Result<Names, Failure> {
+    if !outputs.tags.is_empty() && request.named.len() > 1 {
+        return Err(Failure::new(
+            Kind::Usage,
+            format!("a tag can name one image, and {} are to be built", request.named.len()),
+        )
+        .hint("name the image: `bakehouse build IMAGE -t REF`; --registry names all of them"));
+    }
+    let mut names = Names::new();
+    for name in &request.wanted {
+        names.insert(name.clone(), of_image(request, outputs, name)?);
+    }
+    if outputs.push && request.named.iter().all(|name| names[name].is_empty()) {
+        return Err(Failure::new(Kind::Usage, "--push does not say where to")
+            .hint("add `--registry HOST/PREFIX`, or `-t HOST/NAME` for one image"));
+    }
+    Ok(names)
+}
+
+fn of_image(request: &Request, outputs: &Outputs, name: &str) -> Result<Vec<Reference>, Failure> {
+    let mut own = Vec::new();
+    if request.named.contains(name) {
+        own.extend(outputs.tags.iter().cloned());
+    }
+    let below = |prefix: &String| {
+        let text = format!("{prefix}/{}:latest", fleet::clean(name));
+        text.parse::<Reference>().map_err(|error| Failure::from_error(Kind::Usage, &error))
+    };
+    if let Some(registry) = &request.registry {
+        own.push(below(registry)?);
+        return Ok(own);
+    }
+    if own.is_empty()
+        && let Some(image) = request.fleet.image(name)
+    {
+        // What is no reference has been told of where the definition was read.
+        let tags = image.references.iter().take(image.tags);
+        own.extend(tags.filter_map(|text| text.parse::<Reference>().ok()));
+    }
+    if own.is_empty()
+        && let Some(prefix) = &request.prefix
+    {
+        own.push(below(prefix)?);
+    }
+    Ok(own)
+}
+
+/// The tags that a run writes: those of the images that were asked for, if they are pushed or
+/// loaded.
+pub fn written(
+    request: &Request,
+    outputs: &Outputs,
+    names: &Names,
+) -> BTreeMap<String, Vec<String>> {
+    if !outputs.push && !outputs.load {
+        return BTreeMap::new();
+    }
+    let of = |name: &String| {
+        let mut tags: Vec<String> =
+            names.get(name).into_iter().flatten().map(Reference::familiar).collect();
+        if tags.is_empty() && outputs.load {
+            tags.extend(name.parse::<Reference>().map(|own| own.familiar()));
+        }
+        (name.clone(), tags)
+    };
+    request.named.iter().map(of).filter(|(_, tags)| !tags.is_empty()).collect()
+}
