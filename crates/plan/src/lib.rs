@@ -6,14 +6,19 @@
 //!
 //! [`dockerfile`] parses → [`fleet`] names images and finds their contexts → [`lower`] makes
 //! steps of a [`graph::Graph`] → [`evaluate`] says which must run and why → [`schedule`] says
-//! when.
+//! when. Beside that way, [`lint`] says what is doubtful in a fleet, [`convert`] rewrites
+//! Dockerfiles to take their base as an argument, and [`codes`] lists all that may be said.
 
 pub mod assemble;
+pub mod codes;
+pub mod convert;
 pub mod dockerfile;
 pub mod evaluate;
+pub mod families;
 pub mod fleet;
 pub mod graph;
 pub mod key;
+pub mod lint;
 pub mod lower;
 pub mod schedule;
 pub mod slot;

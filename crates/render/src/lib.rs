@@ -9,6 +9,7 @@
 //! registries) reaches a terminal with its control characters.
 
 mod diagnostic;
+mod diff;
 mod excerpt;
 mod explain;
 pub mod failure;
@@ -18,6 +19,7 @@ mod measure;
 mod plain;
 mod progress;
 mod quiet;
+mod sarif;
 mod style;
 pub mod summary;
 mod table;
@@ -29,7 +31,8 @@ mod words;
 #[cfg(test)]
 mod recorded;
 
-pub use diagnostic::diagnostic;
+pub use diagnostic::{diagnostic, tally};
+pub use diff::{Change, diff};
 pub use excerpt::excerpt;
 pub use explain::explain;
 pub use graph::{GraphImage, tree};
@@ -41,6 +44,7 @@ pub use progress::{
     StepState, Tag, Transfer,
 };
 pub use quiet::Quiet;
+pub use sarif::{SarifRule, SarifTool, sarif};
 pub use style::Style;
 pub use table::{Column, table};
 pub use text::clean;

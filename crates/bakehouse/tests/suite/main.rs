@@ -4,7 +4,9 @@
 mod architecture;
 mod archives;
 mod changing;
+mod check;
 mod docker;
+mod families;
 mod fleet;
 mod interrupted;
 mod mistakes;
