@@ -64,7 +64,8 @@ pub(super) fn find(fleet: &Fleet, given: &Given<'_>) -> Vec<Diagnostic> {
         return whole("draws no graph: there is no tree, list, table or arrow of images in it");
     }
     direct(&mut drawing, fleet, &known);
-    let compared = Compared { fleet, known: &known, drawing: &drawing, path };
+    let lines = text.lines().collect();
+    let compared = Compared { fleet, known: &known, drawing: &drawing, path, lines };
     let mut found = compared.strangers();
     found.extend(compared.missing());
     found.extend(compared.edges());
@@ -104,11 +105,15 @@ struct Compared<'a> {
     known: &'a Known<'a>,
     drawing: &'a Drawing,
     path: &'a str,
+    lines: Vec<&'a str>,
 }
 
 impl Compared<'_> {
-    fn tell(&self, at: &Name, message: String) -> Diagnostic {
-        CODE.at(Location::new(self.path, at.line, at.column), message)
+    fn tell(&self, name: &Name, message: String) -> Diagnostic {
+        let line = usize::try_from(name.line).ok().and_then(|line| self.lines.get(line - 1));
+        let before = line.and_then(|line| line.get(..name.at)).unwrap_or_default();
+        let column = u32::try_from(before.chars().count()).unwrap_or(u32::MAX);
+        CODE.at(Location::new(self.path, name.line, column.saturating_add(1)), message)
     }
 
     /// Names that are no image, each once.
@@ -170,7 +175,8 @@ impl Compared<'_> {
                 None => self.of_stranger(&edges),
             }
         });
-        let told: Vec<Diagnostic> = told.collect();
+        // Images are told once each; the limit is for strangers.
+        let told: Vec<Diagnostic> = told.take(self.fleet.images.len() + STRANGERS).collect();
         told.into_iter().chain(self.rootless()).collect()
     }
 

@@ -8,12 +8,11 @@ use super::names::{Name, is_name};
 /// What joins two names; of those that begin alike, the longest first.
 const ARROWS: &[&str] = &["--->", "-.->", "-->", "->", "==>", "=>", "→", "⟶"];
 
+/// Words that begin a drawing: what follows a bracket or a semicolon draws.
+const HEADS: &[&str] = &["graph", "flowchart", "digraph", "strict"];
+
 /// Words that begin lines which draw nothing.
 const OTHER: &[&str] = &[
-    "graph",
-    "flowchart",
-    "digraph",
-    "strict",
     "subgraph",
     "end",
     "style",
@@ -42,9 +41,11 @@ pub(super) fn read(text: &str, first: u32) -> Drawing {
         }
     }
     let mut drawing = Drawing::default();
-    for line in lines.iter().filter(|(_, line)| !draws_nothing(line)) {
-        let groups: Vec<Vec<Name>> =
-            parts(line.1).map(|(at, part)| ends(part, *line, at, &labels)).collect();
+    for (number, line) in lines {
+        let start = begins(line);
+        let groups: Vec<Vec<Name>> = parts(&line[start..])
+            .map(|(at, part)| ends(part, (number, start + at), &labels))
+            .collect();
         drawing.names.extend(groups.iter().flatten().cloned());
         join(&groups, &mut drawing.arrows);
     }
@@ -52,7 +53,7 @@ pub(super) fn read(text: &str, first: u32) -> Drawing {
 }
 
 /// A chain of names in a line of text; nothing if anything else is between the arrows.
-pub(super) fn chain(text: &str, line: (u32, &str), at: usize) -> Vec<Vec<Name>> {
+pub(super) fn chain(text: &str, line: u32, at: usize) -> Vec<Vec<Name>> {
     let groups: Vec<Vec<Name>> =
         parts(text).map(|(from, part)| super::names::listed(part, line, at + from)).collect();
     if groups.len() < 2 || groups.iter().any(Vec::is_empty) { Vec::new() } else { groups }
@@ -71,9 +72,14 @@ pub(super) fn join(groups: &[Vec<Name>], arrows: &mut Vec<(Name, Name)>) {
     }
 }
 
-fn draws_nothing(line: &str) -> bool {
+/// The byte of a line from which on it draws.
+fn begins(line: &str) -> usize {
     let first = line.split_whitespace().next().unwrap_or_default();
-    OTHER.iter().any(|word| first == *word || (word.len() < 3 && first.starts_with(word)))
+    if HEADS.contains(&first) {
+        return line.find(['{', ';']).map_or(line.len(), |at| at + 1);
+    }
+    let is_other = |word: &&str| first == *word || (word.len() < 3 && first.starts_with(*word));
+    if OTHER.iter().any(is_other) { line.len() } else { 0 }
 }
 
 /// What stands between arrows, each with the byte where it begins.
@@ -111,19 +117,21 @@ fn without_label(part: &str) -> &str {
     }
 }
 
-/// The names at one end of an arrow.
-fn ends(part: &str, line: (u32, &str), at: usize, labels: &BTreeMap<&str, &str>) -> Vec<Name> {
+/// The names at one end of an arrow that begins at byte `at` of a line.
+fn ends(part: &str, (line, at): (u32, usize), labels: &BTreeMap<&str, &str>) -> Vec<Name> {
     let bare = without_label(part);
     let mut from = at + (part.len() - bare.len());
     let mut names = Vec::new();
-    // Attributes of Graphviz and shapes of Mermaid both begin with a bracket.
     for item in bare.split_inclusive(['&', ';', ',']) {
+        // Attributes of Graphviz and shapes of Mermaid both begin with a bracket.
         let id = item.split(['[', '(']).next().unwrap_or_default();
+        let mut word_at = from;
         for word in id.split([' ', '\t', '{', '}', '&', ';', ',', '"']) {
-            if is_name(word) && !word.ends_with("--") {
+            if is_name(word) {
                 let text = labels.get(word).copied().unwrap_or(word);
-                names.push(Name::new(text, line, from + item.find(word).unwrap_or(0)));
+                names.push(Name::new(text, line, word_at));
             }
+            word_at += word.len() + 1;
         }
         from += item.len();
     }

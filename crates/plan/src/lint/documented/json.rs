@@ -14,8 +14,8 @@ pub(super) fn read(text: &str) -> Drawing {
     let places = places(text);
     let name = |value: &Value| {
         let name = value.as_str()?;
-        let (line, column) = places.get(name).copied().unwrap_or((1, 1));
-        Some(Name { line, column, text: name.to_owned() })
+        let (line, at) = places.get(name).copied().unwrap_or((1, 0));
+        Some(Name::new(name, line, at))
     };
     let list = |key: &str| value.get(key).and_then(Value::as_array).into_iter().flatten();
     for image in list("images") {
@@ -31,14 +31,13 @@ pub(super) fn read(text: &str) -> Drawing {
 }
 
 /// Where each short string first stands.
-fn places(text: &str) -> BTreeMap<&str, (u32, u32)> {
+fn places(text: &str) -> BTreeMap<&str, (u32, usize)> {
     let mut places = BTreeMap::new();
     for (line, number) in text.lines().zip(1_u32..) {
         let mut from = 0;
         for (nth, part) in line.split('"').enumerate() {
             if nth % 2 == 1 {
-                let column = u32::try_from(line[..from].chars().count() + 1).unwrap_or(u32::MAX);
-                places.entry(part).or_insert((number, column));
+                places.entry(part).or_insert((number, from));
             }
             from += part.len() + 1;
         }

@@ -9,18 +9,16 @@ use crate::fleet::{Fleet, suggest};
 pub(super) struct Name {
     /// Its line, from 1.
     pub(super) line: u32,
-    /// Where it begins, in characters from 1.
-    pub(super) column: u32,
+    /// The byte of the line where it begins.
+    pub(super) at: usize,
     /// The name as it is written.
     pub(super) text: String,
 }
 
 impl Name {
     /// The name that begins at byte `at` of a line.
-    pub(super) fn new(text: &str, (number, line): (u32, &str), at: usize) -> Self {
-        let before = line.get(..at).unwrap_or_default().chars().count();
-        let column = u32::try_from(before).map_or(u32::MAX, |before| before.saturating_add(1));
-        Self { line: number, column, text: text.to_owned() }
+    pub(super) fn new(text: &str, line: u32, at: usize) -> Self {
+        Self { line, at, text: text.to_owned() }
     }
 
     /// What names of one image have in common, as far as writing goes.
@@ -103,7 +101,7 @@ impl<'a> Known<'a> {
 
 /// The names that a label lists: `a, b and c services (3 min)` are `a`, `b` and `c`. `at` is
 /// the byte of the line where the label begins.
-pub(super) fn listed(label: &str, line: (u32, &str), at: usize) -> Vec<Name> {
+pub(super) fn listed(label: &str, line: u32, at: usize) -> Vec<Name> {
     let end = [" (", " - ", " – ", " — ", ": ", " #", " | "]
         .iter()
         .filter_map(|end| label.find(end))

@@ -102,10 +102,10 @@ impl Page<'_> {
         let mut above: Vec<(usize, Vec<Name>)> = Vec::new();
         for line in lines.iter().filter(|(_, line)| !line.trim().is_empty()) {
             let (depth, at) = indent(line.1);
-            let groups = arrows::chain(&line.1[at..], *line, at);
+            let groups = arrows::chain(&line.1[at..], line.0, at);
             let names = match groups.first() {
                 Some(first) => first.clone(),
-                None => listed(&line.1[at..], *line, at),
+                None => listed(&line.1[at..], line.0, at),
             };
             let names: Vec<Name> = names.into_iter().filter(|name| self.may_be(name)).collect();
             above.retain(|(other, _)| *other < depth);
@@ -152,7 +152,7 @@ impl Page<'_> {
             let cells: Vec<(usize, &str)> = cells(row.1).collect();
             let names = |at: Option<usize>| {
                 let cell = at.and_then(|at| cells.get(at));
-                let names = cell.map(|(from, cell)| listed(cell, *row, *from)).unwrap_or_default();
+                let names = cell.map(|(from, cell)| listed(cell, row.0, *from)).unwrap_or_default();
                 names.into_iter().filter(|name| self.may_be(name)).collect::<Vec<Name>>()
             };
             let (images, bases) = (names(Some(image)), names(base));
@@ -173,7 +173,7 @@ impl Page<'_> {
         if text.len() == line.len() {
             return;
         }
-        let names = listed(text, (number, line), line.len() - text.len());
+        let names = listed(text, number, line.len() - text.len());
         self.heading = match names.as_slice() {
             [name] if self.known.image(name).is_some() => Some(name.clone()),
             _ => None,
@@ -183,18 +183,17 @@ impl Page<'_> {
 
     /// What one line says in words: `Used by: a, b`, `a → b`, `9 base images`.
     fn sentence(&mut self, (number, line): (u32, &str)) {
-        let whole = (number, line);
         let all_known = |names: &[Name], known: &Known<'_>| {
             !names.is_empty() && names.iter().all(|name| known.image(name).is_some())
         };
         let from = line.find(": ").map_or(0, |at| at + 2);
-        let chain = arrows::chain(&line[from..], whole, from);
+        let chain = arrows::chain(&line[from..], number, from);
         if !chain.is_empty() && all_known(&chain.concat(), self.known) {
             self.drawing.names.extend(chain.iter().flatten().cloned());
             arrows::join(&chain, &mut self.drawing.arrows);
         }
         if let (Some(heading), Some((at, below))) = (self.heading.clone(), relation(line)) {
-            let mut names = listed(&line[at..], whole, at);
+            let mut names = listed(&line[at..], number, at);
             names.retain(|name| self.may_be(name));
             for name in names {
                 let edge = (name.clone(), heading.clone());
@@ -202,7 +201,7 @@ impl Page<'_> {
                 self.drawing.names.push(name);
             }
         }
-        self.drawing.bases.extend(number_of_bases(whole));
+        self.drawing.bases.extend(number_of_bases((number, line)));
     }
 }
 
@@ -224,7 +223,7 @@ fn number_of_bases((number, line): (u32, &str)) -> Option<(usize, Name)> {
     let start = lower[..at].rfind(|c: char| !c.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
     let word = lower[..at].get(start..)?;
     let said = word.parse().ok().or_else(|| WORDS.iter().position(|known| *known == word))?;
-    Some((said, Name::new("base images", (number, line), start)))
+    Some((said, Name::new("base images", number, start)))
 }
 
 /// How many lines from the first one fit.
