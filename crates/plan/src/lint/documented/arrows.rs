@@ -42,12 +42,15 @@ pub(super) fn read(text: &str, first: u32) -> Drawing {
     }
     let mut drawing = Drawing::default();
     for (number, line) in lines {
-        let start = begins(line);
-        let groups: Vec<Vec<Name>> = parts(&line[start..])
-            .map(|(at, part)| ends(part, (number, start + at), &labels))
-            .collect();
-        drawing.names.extend(groups.iter().flatten().cloned());
-        join(&groups, &mut drawing.arrows);
+        let mut start = begins(line);
+        for statement in line[start..].split(';') {
+            let groups: Vec<Vec<Name>> = parts(statement)
+                .map(|(at, part)| ends(part, (number, start + at), &labels))
+                .collect();
+            drawing.names.extend(groups.iter().flatten().cloned());
+            join(&groups, &mut drawing.arrows);
+            start += statement.len() + 1;
+        }
     }
     drawing
 }
