@@ -25,6 +25,10 @@ pub enum Verb {
     Plan(Box<PlanArgs>),
     /// Say why an image would be rebuilt, or why it would not
     Why(Box<WhyArgs>),
+    /// Say what is wrong or doubtful in the Dockerfiles and in what describes them
+    Check(CheckArgs),
+    /// Show families of images that are handed their base, or make Dockerfiles take one
+    Families(FamiliesArgs),
     /// Write a fleet of 18 images, build it, run it, change it and build it again
     Demo(DemoArgs),
     /// Run a built image's command
@@ -281,6 +285,79 @@ pub struct WhyArgs {
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+/// How diagnostics are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum CheckFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// For code hosts and editors: SARIF 2.1.0
+    Sarif,
+}
+
+/// `bakehouse check`
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Where to look
+    #[command(flatten)]
+    pub place: Where,
+    /// Take this for an error: a code, warnings, or notes (which means warnings as well)
+    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    pub deny: Vec<String>,
+    /// Say nothing of this code, unless it is an error
+    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    pub allow: Vec<String>,
+    /// Compare the graph that this document draws (Markdown, JSON, Mermaid or Graphviz)
+    #[arg(long, value_name = "FILE")]
+    pub documented_graph: Option<String>,
+    /// Show notes as well
+    #[arg(long)]
+    pub verbose: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: CheckFormat,
+}
+
+/// `bakehouse families`
+#[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct FamiliesArgs {
+    /// What to do with them (default: show them)
+    #[command(subcommand)]
+    pub verb: Option<FamiliesVerb>,
+    /// Where to look
+    #[command(flatten)]
+    pub place: Where,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// What `bakehouse families` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum FamiliesVerb {
+    /// Make Dockerfiles take their base as an argument; show the difference, and change nothing
+    Convert(ConvertArgs),
+}
+
+/// `bakehouse families convert`
+#[derive(Debug, Clone, Args)]
+pub struct ConvertArgs {
+    /// Images whose Dockerfiles to convert (default: those of families, or all if there are none)
+    pub images: Vec<String>,
+    /// Where to look
+    #[command(flatten)]
+    pub place: Where,
+    /// The argument's name
+    #[arg(long, value_name = "NAME", default_value = bakehouse_plan::convert::BASE_IMAGE)]
+    pub arg: String,
+    /// Change the files
+    #[arg(long)]
+    pub write: bool,
 }
 
 /// `bakehouse demo`

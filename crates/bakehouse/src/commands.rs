@@ -1,7 +1,9 @@
 //! The verbs, one file each: parse, plan, execute, report.
 
 pub mod build;
+pub mod check;
 pub mod demo;
+pub mod families;
 pub mod graph;
 pub mod plan;
 pub mod run;

@@ -149,7 +149,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, String> {
 
 fn unreadable(path: &Path, why: &str) -> Diagnostic {
     Diagnostic {
-        location: None,
+        location: Some(Location::file(".")),
         severity: Severity::Warning,
         code: "unreadable".to_owned(),
         message: format!("`{}` cannot be read: {why}", path.display()),

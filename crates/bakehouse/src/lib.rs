@@ -6,6 +6,7 @@ pub mod backends;
 pub mod bases;
 pub mod broadcast;
 pub mod cli;
+pub mod codes;
 pub mod commands;
 pub mod config;
 pub mod context;

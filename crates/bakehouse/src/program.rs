@@ -46,6 +46,8 @@ fn run(verb: &Verb, cx: &mut Context) -> Result<ExitCode, Failure> {
         Verb::Graph(args) => commands::graph::run(args, cx),
         Verb::Plan(args) => commands::plan::run(args, cx),
         Verb::Why(args) => commands::why::run(args, cx),
+        Verb::Check(args) => commands::check::run(args, cx),
+        Verb::Families(args) => commands::families::run(args, cx),
         Verb::Demo(args) => commands::demo::run(args, cx),
         Verb::Run(args) => commands::run::run(args, cx),
         Verb::Schema => commands::schema::run(cx),
@@ -54,7 +56,7 @@ fn run(verb: &Verb, cx: &mut Context) -> Result<ExitCode, Failure> {
 
 /// Verbs that mount: an ordinary user gets a user namespace for them.
 fn needs_root(verb: &Verb) -> bool {
-    !matches!(verb, Verb::Graph(_) | Verb::Schema)
+    !matches!(verb, Verb::Graph(_) | Verb::Check(_) | Verb::Families(_) | Verb::Schema)
 }
 
 fn status(exit: ExitCode) -> Status {

@@ -60,7 +60,7 @@ pub fn parse_onbuild_trigger(text: &str) -> Result<Instruction, Diagnostic> {
         severity: Severity::Error,
         code: problem.code.to_owned(),
         message: format!("onbuild trigger `{text}`: {}", problem.message),
-        help: problem.help,
+        help: problem.help.or_else(|| crate::codes::help(problem.code)),
     })
 }
 

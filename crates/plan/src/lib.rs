@@ -6,15 +6,21 @@
 //!
 //! [`dockerfile`] parses → [`fleet`] names images and finds their contexts → [`lower`] makes
 //! steps of a [`graph::Graph`] → [`evaluate`] says which must run and why → [`schedule`] says
-//! when. [`leave`] writes the fleet down for other tools.
+//! when. Beside that way, [`lint`] says what is doubtful in a fleet, [`convert`] rewrites
+//! Dockerfiles to take their base as an argument, [`leave`] writes the fleet down for other
+//! tools, and [`codes`] lists all that may be said.
 
 pub mod assemble;
+pub mod codes;
+pub mod convert;
 pub mod dockerfile;
 pub mod evaluate;
+pub mod families;
 pub mod fleet;
 pub mod graph;
 pub mod key;
 pub mod leave;
+pub mod lint;
 pub mod lower;
 pub mod schedule;
 pub mod slot;

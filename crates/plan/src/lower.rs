@@ -240,7 +240,7 @@ pub(crate) fn wrong(
         severity: Severity::Error,
         code: code.to_owned(),
         message: message.into(),
-        help: None,
+        help: crate::codes::help(code),
     }))
 }
 

@@ -10,6 +10,7 @@
 
 mod cause;
 mod diagnostic;
+mod diff;
 mod excerpt;
 mod explain;
 pub mod failure;
@@ -19,6 +20,7 @@ mod measure;
 mod plain;
 mod progress;
 mod quiet;
+mod sarif;
 mod style;
 pub mod summary;
 mod table;
@@ -31,7 +33,8 @@ mod words;
 mod recorded;
 
 pub use cause::{Cause, CauseStep, Causes};
-pub use diagnostic::diagnostic;
+pub use diagnostic::{diagnostic, tally};
+pub use diff::{Change, diff};
 pub use excerpt::excerpt;
 pub use explain::explain;
 pub use jsonl::JsonLines;
@@ -42,6 +45,7 @@ pub use progress::{
     StepState, Tag, Transfer,
 };
 pub use quiet::Quiet;
+pub use sarif::{SarifRule, SarifTool, sarif};
 pub use style::Style;
 pub use table::{Column, table};
 pub use text::clean;

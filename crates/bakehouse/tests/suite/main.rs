@@ -4,9 +4,11 @@
 mod architecture;
 mod archives;
 mod changing;
+mod check;
 mod config;
 mod docker;
 mod explained;
+mod families;
 mod fleet;
 mod interrupted;
 mod mistakes;

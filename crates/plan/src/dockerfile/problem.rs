@@ -4,6 +4,7 @@ use bakehouse_model::{Diagnostic, Severity};
 
 use super::ast::Span;
 use super::{go_lower, go_upper};
+use crate::codes;
 
 /// A mistake, with its code and, if there is one, a way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,14 +31,14 @@ impl Problem {
         }
     }
 
+    /// The diagnostic at a place. Without a way out of its own it gets that of its code.
     pub(crate) fn at(self, file: &str, span: Span, severity: Severity) -> Diagnostic {
-        let location = span.of(file);
         Diagnostic {
-            location: Some(location),
+            location: Some(span.of(file)),
             severity,
             code: self.code.to_owned(),
             message: self.message,
-            help: self.help,
+            help: self.help.or_else(|| codes::help(self.code)),
         }
     }
 }

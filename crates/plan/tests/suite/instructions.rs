@@ -2,6 +2,7 @@
 
 use bakehouse_model::oci::Healthcheck;
 use bakehouse_model::op::{Network, Security};
+use bakehouse_plan::codes;
 use bakehouse_plan::dockerfile::{
     Add, Command, Copy, Dockerfile, InstructionKind, Parsed, Run, parse, parse_onbuild_trigger,
 };
@@ -25,7 +26,10 @@ fn errors(parsed: &Parsed) -> Vec<String> {
     errors
         .map(|d| {
             let line = d.location.as_ref().unwrap().line;
-            let help = d.help.as_ref().map_or(String::new(), |help| format!(" ({help})"));
+            // Help that every diagnostic of the code has says nothing about this one.
+            let usual = codes::get(&d.code).map(|code| code.help);
+            let own = d.help.as_deref().filter(|help| Some(*help) != usual);
+            let help = own.map_or(String::new(), |help| format!(" ({help})"));
             format!("{line} {}: {}{help}", d.code, d.message)
         })
         .collect()

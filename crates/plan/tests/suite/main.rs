@@ -3,13 +3,16 @@
 #![expect(clippy::too_many_lines, clippy::type_complexity, reason = "tables are long and plain")]
 
 mod build;
+mod convert;
 mod corpus;
+mod diagnostics;
 mod evaluate;
 mod fleet;
 mod globs;
 mod heredocs;
 mod ignore;
 mod instructions;
+mod lint;
 mod lower;
 mod merging;
 mod mounts;
