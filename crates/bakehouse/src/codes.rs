@@ -55,6 +55,46 @@ static OWN: &[Code] = &[
     },
 ];
 
+/// Codes of what is wrong in bake files, compose files and `bakehouse.toml`. Each is an error
+/// or a warning of its reader, which says what to do where it tells it.
+#[rustfmt::skip]
+static READERS: &[&str] = &[
+    "ambiguous-key", "bad-arg-name", "bad-duration", "bad-estimate", "bad-name", "bad-number",
+    "bad-path", "bad-pattern", "bad-platform", "bad-reference", "bad-registry", "bad-size",
+    "bad-toml", "byte-order-mark", "cannot-merge", "compose-too-large", "cycle",
+    "division-by-zero", "duplicate-attribute", "duplicate-key", "duplicate-name", "empty-key",
+    "extends-cycle", "extends-too-deep", "file-too-large", "function-failed", "include-conflict",
+    "include-cycle", "include-too-deep", "inconsistent-types", "interpolation-too-deep",
+    "interpolation-too-long", "invalid-condition", "invalid-env-file", "invalid-group",
+    "invalid-index", "invalid-interpolation", "invalid-key", "invalid-matrix", "invalid-name",
+    "invalid-operand", "invalid-parameter", "invalid-reference", "invalid-size",
+    "invalid-template-value", "invalid-type", "invalid-utf8", "invalid-yaml",
+    "line-break-in-string", "long-key", "missing-attribute", "missing-file", "missing-key",
+    "missing-label", "more-mistakes", "name-without-matrix", "nested-splat", "no-services",
+    "not-a-list", "not-constant", "not-iterable", "not-utf-8", "null-value", "number-too-large",
+    "old-boolean", "outside-root", "remote-include", "repeated-key", "repeated-service",
+    "required-variable", "service-in-two-families", "several-files", "syntax", "too-deep",
+    "too-large", "too-many-patterns", "too-much-work", "two-dockerfiles", "unknown-attribute",
+    "unknown-block", "unknown-class", "unknown-dependency", "unknown-function", "unknown-key",
+    "unknown-reference", "unknown-secret", "unknown-service", "unknown-target", "unknown-value",
+    "unknown-variable", "unset-variable", "unsupported-version", "validation-failed",
+    "wrong-argument-count", "wrong-default", "wrong-environment", "wrong-json-type",
+    "wrong-labels", "wrong-set", "wrong-type", "wrong-value", "yaml-complex-key",
+    "yaml-duplicate-key", "yaml-merge-key", "yaml-recursive-alias", "yaml-too-deep",
+    "yaml-too-large",
+];
+
+/// Whether a diagnostic may have this code.
+pub fn is_known(code: &str) -> bool {
+    all().any(|known| known.code == code) || READERS.contains(&code)
+}
+
+/// The code that `wrong` was probably meant to be.
+pub fn near(wrong: &str) -> Option<&'static str> {
+    let known = all().map(|known| known.code).chain(READERS.iter().copied());
+    bakehouse_plan::fleet::suggest(wrong, known)
+}
+
 /// All codes.
 pub fn all() -> impl Iterator<Item = &'static Code> {
     codes::all().chain(OWN)

@@ -1,9 +1,10 @@
 //! `bakehouse check`: what is wrong or doubtful in the files of a repository.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use bakehouse_model::{Diagnostic, ExitCode, Location, Severity};
-use bakehouse_plan::{fleet, lint};
+use bakehouse_plan::lint;
 use bakehouse_render::{SarifRule, SarifTool, diagnostic, sarif, tally};
 use serde_json::json;
 
@@ -18,10 +19,18 @@ use crate::request::Request;
 pub fn run(args: &CheckArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     let verdict = Verdict::new(&args.deny, &args.allow)?;
     let request = Request::read(&args.place, &Shape::default(), &[], cx)?;
-    let document = args.documented_graph.as_deref().map(|path| document(path, cx)).transpose()?;
+    let document = match (&args.documented_graph, &request.config.documented_graph) {
+        (Some(path), _) => Some(document(path, &cx.cwd, "--documented-graph")?),
+        (None, Some(path)) => {
+            Some(document(path.value.as_str(), &request.root, "`documented-graph`")?)
+        }
+        (None, None) => None,
+    };
+    let unpinned_ok: Vec<String> =
+        request.config.unpinned_ok.iter().map(|it| it.value.as_str().to_owned()).collect();
     let given = lint::Given {
         documented: document.as_ref().map(|(path, text)| (path.as_str(), text.as_str())),
-        unpinned_ok: &[],
+        unpinned_ok: &unpinned_ok,
     };
     let mut found = request.fleet.diagnostics.clone();
     found.extend(lint::find(&request.fleet, &given));
@@ -37,10 +46,10 @@ pub fn run(args: &CheckArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
 }
 
 /// The document that draws the fleet: its path as it was typed, and its text.
-fn document(path: &str, cx: &Context) -> Result<(String, String), Failure> {
-    let bytes = discovery::read(&cx.cwd.join(path)).map_err(|why| {
+fn document(path: &str, folder: &Path, named: &str) -> Result<(String, String), Failure> {
+    let bytes = discovery::read(&folder.join(path)).map_err(|why| {
         Failure::new(Kind::Input, format!("`{path}` cannot be read: {why}"))
-            .hint("--documented-graph names a file, from the current folder")
+            .hint(format!("{named} names a file, from `{}`", folder.display()))
     })?;
     Ok((path.to_owned(), String::from_utf8_lossy(&bytes).into_owned()))
 }
@@ -91,12 +100,11 @@ impl<'a> Verdict<'a> {
 
 /// A code that is misspelt would silently deny nothing.
 fn known<'a>(code: &'a str, flag: &str) -> Result<&'a str, Failure> {
-    if codes::all().any(|known| known.code == code) {
+    if codes::is_known(code) {
         return Ok(code);
     }
     let failure = Failure::new(Kind::Usage, format!("{flag}: there is no code `{code}`"));
-    let near = fleet::suggest(code, codes::all().map(|known| known.code));
-    Err(match near {
+    Err(match codes::near(code) {
         Some(near) => failure.hint(format!("did you mean `{near}`?")),
         None => failure.hint("docs/guide/checking.md lists the codes"),
     })
