@@ -162,6 +162,29 @@ mod tests {
     }
 
     #[test]
+    fn names_that_the_other_tool_does_not_take_are_replaced_or_told() {
+        let mut recipes = of_fleet(&BTreeMap::new());
+        recipes.truncate(3);
+        for (recipe, name) in recipes.iter_mut().zip(["a.b", "a-b", "default"]) {
+            name.clone_into(&mut recipe.name);
+            recipe.contexts = BTreeMap::from([("x".to_owned(), From::Fleet("a-b".to_owned()))]);
+            recipe.groups = ["a-b", "all.of it", "fine"].map(str::to_owned).into();
+        }
+        let told = bake_file(&recipes);
+        for part in [
+            "target \"a-b\" {",
+            "target \"a-b-2\" {",
+            "target \"default-2\" {",
+            "\"x\" = \"target:a-b-2\"",
+            "# The group a-b is left out: a target has that name",
+            "# The group all.of it is left out: its name has letters",
+            "group \"fine\" {",
+        ] {
+            assert!(told.contains(part), "no {part} in {told}");
+        }
+    }
+
+    #[test]
     fn an_image_that_was_not_asked_for_is_built_and_is_in_no_default() {
         let fleet = fleet();
         let settings = Settings::new(Platform::linux("amd64"));

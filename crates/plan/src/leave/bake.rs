@@ -12,6 +12,10 @@ pub fn bake_file(recipes: &[Recipe]) -> String {
                    # Keep it in the repository's root and build with `docker buildx bake`.\n"
         .to_owned();
     for (group, members) in groups(recipes, &names) {
+        if let Some(why) = refused(&group, &names) {
+            out.push_str(&format!("\n# The group {} is left out: {why}\n", shell::comment(&group)));
+            continue;
+        }
         out.push_str(&format!("\ngroup {} {{\n", hcl::quoted(&group)));
         out.push_str(&format!("  targets = {}\n}}\n", hcl::list(members)));
     }
@@ -51,13 +55,16 @@ fn groups(recipes: &[Recipe], names: &BTreeMap<&str, String>) -> BTreeMap<String
             groups.entry(group).or_default().push(name.clone());
         }
     }
-    // What a target is called means the target.
-    let usable = |group: &str| {
-        let plain = group.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-        plain && !names.values().any(|name| name == group)
-    };
-    groups.retain(|group, _| usable(group));
     groups
+}
+
+/// Why a group cannot be one of the bake file.
+fn refused(group: &str, names: &BTreeMap<&str, String>) -> Option<&'static str> {
+    if names.values().any(|name| name == group) {
+        return Some("a target has that name");
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    (!group.chars().all(plain)).then_some("its name has letters that a name may not have")
 }
 
 fn target(recipe: &Recipe, names: &BTreeMap<&str, String>) -> String {

@@ -122,6 +122,8 @@ fn recipe(fleet: &Fleet, image: &Image, wanted: bool, given: &Given<'_>) -> Reci
     if matches!(&dockerfile, Dockerfile::Path(path) if path.contains('#')) {
         notes.push(format!("its Dockerfile is within a definition: {}", image.file));
     }
+    let extra_hosts = hosts(&options.extra_hosts, &settings.extra_hosts);
+    notes.extend(twice(&extra_hosts));
     let (no_cache, no_cache_filter) = match &settings.no_cache {
         NoCache::Nothing => (false, Vec::new()),
         NoCache::Everything => (true, Vec::new()),
@@ -147,7 +149,7 @@ fn recipe(fleet: &Fleet, image: &Image, wanted: bool, given: &Given<'_>) -> Reci
             &options.ulimits,
             &settings.ulimits.iter().map(ulimit).collect::<Vec<String>>(),
         ),
-        extra_hosts: hosts(&options.extra_hosts, &settings.extra_hosts),
+        extra_hosts,
         entitlements: entitlements(&options.entitlements, &settings),
         outputs: options.outputs.clone(),
         cache_from: options.cache_from.clone(),
@@ -265,6 +267,13 @@ fn hosts(own: &[String], given: &[(String, String)]) -> Vec<(String, String)> {
         Some((host.to_owned(), address.to_owned()))
     };
     own.iter().filter_map(split).chain(given.iter().cloned()).collect()
+}
+
+/// Hosts with more than one address, of which a bake file has the last.
+fn twice(hosts: &[(String, String)]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let again = hosts.iter().filter(|(host, _)| !seen.insert(host));
+    again.map(|(host, _)| format!("the host `{host}` has several addresses")).collect()
 }
 
 fn entitlements(own: &[String], settings: &Settings) -> Vec<String> {

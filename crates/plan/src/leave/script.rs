@@ -84,6 +84,11 @@ impl<'a> Script<'a> {
             let outputs = comment(&recipe.outputs.join(" "));
             out.push_str(&format!("# note: its definition has its own outputs: {outputs}\n"));
         }
+        if recipe.platforms.len() > 1 && !self.is_pushed(recipe) {
+            out.push_str(
+                "# note: several platforms can be pushed, and only some engines load them\n",
+            );
+        }
         let remembered = self.is_pushed(recipe) && self.parents.contains(recipe.name.as_str());
         let mut words = self.options(recipe);
         if remembered {
