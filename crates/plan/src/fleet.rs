@@ -229,6 +229,13 @@ impl Fleet {
         if called.len() == 1 { called } else { Vec::new() }
     }
 
+    /// The image that `of` calls `name` in a context: of two of that name, the one of the same
+    /// project.
+    pub fn defined(&self, name: &str, of: &Image) -> Option<&Image> {
+        let own = |image: &&Image| image.project == of.project && image.aliases.contains(name);
+        self.images.iter().find(own).or_else(|| self.image(name))
+    }
+
     /// Adds files that were left out before they could be read.
     pub fn skip(&mut self, skipped: impl IntoIterator<Item = Skipped>) {
         for skipped in skipped {

@@ -138,7 +138,10 @@ fn a_layer_that_climbs_is_refused_with_its_name() {
     if told.code != Some(0) {
         told.exits(4).says(&[&format!("{}/base", registry.host()), "../../evil"]);
     }
-    assert_eq!(place.files_with(&place.path(""), "evil"), Vec::<std::path::PathBuf>::new());
+    // What was told of the run is kept, and names the file.
+    let mut found = place.files_with(&place.path(""), "evil");
+    found.retain(|path| !path.components().any(|part| part.as_os_str() == "runs-v1"));
+    assert_eq!(found, Vec::<std::path::PathBuf>::new());
 }
 
 #[test]

@@ -147,7 +147,13 @@ fn the_guide_lists_every_code_and_nothing_else() {
         .map(|code| format!("| `{}` | {} | {} |", code.code, severity(code.severity), code.about))
         .collect();
     rows.sort();
-    let written: Vec<&str> = guide.lines().filter(|line| line.starts_with("| `")).collect();
+    let written: Vec<&str> = guide
+        .lines()
+        .filter(|line| {
+            let is = |word: &str| line.contains(&format!("` | {word} |"));
+            line.starts_with("| `") && ["error", "warning", "note"].iter().any(|word| is(word))
+        })
+        .collect();
     let missing: Vec<&String> =
         rows.iter().filter(|row| !written.contains(&row.as_str())).collect();
     assert!(missing.is_empty(), "docs/guide/checking.md lacks:\n{}", rows.join("\n"));

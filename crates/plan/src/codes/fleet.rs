@@ -4,10 +4,20 @@ use super::{Code, error, note, warning};
 
 /// What is wrong between files, and what had to be guessed.
 pub(super) const CODES: &[Code] = &[
+    error(
+        "ambiguous-dockerfile",
+        "a name of `bakehouse.toml` names a Dockerfile that several images are built from",
+        "name one of the images: `[images.NAME]`",
+    ),
     warning(
         "ambiguous-parent",
         "a base may be any of several images of the fleet",
         "say which one under `[bases]` in `bakehouse.toml`",
+    ),
+    error(
+        "bad-option",
+        "an option of a definition, such as its network or a limit, cannot be read",
+        "write it as `docker build` takes it",
     ),
     warning(
         "described-differently",
@@ -74,11 +84,20 @@ pub(super) const CODES: &[Code] = &[
         "a file that is called like a Dockerfile is left out",
         "name it in a bake file, a compose file or `bakehouse.toml` to have it",
     ),
-    error("two-families", "an image is in two families", "take it out of one of them"),
     error(
         "unknown-context-target",
         "a named context names what is no image",
         "name a target or a service that is built",
+    ),
+    error(
+        "unknown-dockerfile",
+        "`bakehouse.toml` names a Dockerfile that no image is built from",
+        "name a Dockerfile that `bakehouse graph` shows",
+    ),
+    error(
+        "unknown-image",
+        "`bakehouse.toml` names an image that is not there",
+        "`bakehouse graph` lists the images",
     ),
     note(
         "unused-context",

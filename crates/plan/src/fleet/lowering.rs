@@ -195,10 +195,9 @@ impl FleetBases<'_> {
         let context = called.iter().find_map(|name| contexts.iter().find(|c| c.name == *name))?;
         match &context.value {
             ContextValue::Image(reference) => Some(self.image(reference, platform)),
-            ContextValue::Definition(_) => {
-                let reference = context.value.to_string();
-                let edge = self.image.needs.iter().find(|edge| edge.reference == reference)?;
-                Some(self.fleet(&edge.image))
+            ContextValue::Definition(other) => {
+                let parent = self.fleet.defined(other, self.image)?;
+                Some(self.fleet(&parent.name))
             }
             _ => {
                 let key = (self.image.name.clone(), context.name.clone());
