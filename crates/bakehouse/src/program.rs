@@ -46,6 +46,7 @@ fn run(verb: &Verb, cx: &mut Context) -> Result<ExitCode, Failure> {
         Verb::Graph(args) => commands::graph::run(args, cx),
         Verb::Plan(args) => commands::plan::run(args, cx),
         Verb::Why(args) => commands::why::run(args, cx),
+        Verb::Affected(args) => commands::affected::run(args, cx),
         Verb::Demo(args) => commands::demo::run(args, cx),
         Verb::Run(args) => commands::run::run(args, cx),
     }
@@ -53,7 +54,7 @@ fn run(verb: &Verb, cx: &mut Context) -> Result<ExitCode, Failure> {
 
 /// Verbs that mount: an ordinary user gets a user namespace for them.
 fn needs_root(verb: &Verb) -> bool {
-    !matches!(verb, Verb::Graph(_))
+    !matches!(verb, Verb::Graph(_) | Verb::Affected(_))
 }
 
 fn status(exit: ExitCode) -> Status {

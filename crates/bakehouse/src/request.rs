@@ -70,13 +70,7 @@ impl Request {
         images: &[String],
         cx: &Context,
     ) -> Result<Self, Failure> {
-        let root = match &place.directory {
-            Some(directory) => cx.cwd.join(directory),
-            None => cx.cwd.clone(),
-        };
-        let root = root.canonicalize().map_err(|error| {
-            Failure::doing(Kind::Usage, format_args!("look into `{}`", root.display()), &error)
-        })?;
+        let root = root(place, cx)?;
         let settings = settings(place, shape, cx)?;
         let found = sources(place, &root, cx)?;
         let prefix = prefix(place)?;
@@ -155,6 +149,17 @@ impl Request {
     }
 }
 
+/// The folder that `place` names.
+pub(crate) fn root(place: &Where, cx: &Context) -> Result<PathBuf, Failure> {
+    let root = match &place.directory {
+        Some(directory) => cx.cwd.join(directory),
+        None => cx.cwd.clone(),
+    };
+    root.canonicalize().map_err(|error| {
+        Failure::doing(Kind::Usage, format_args!("look into `{}`", root.display()), &error)
+    })
+}
+
 /// The number of processors.
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get)
@@ -194,23 +199,47 @@ fn read_fleet(
     settings: &Settings,
     (place, prefix): (&Where, Option<&str>),
 ) -> Fleet {
-    let repository = root
-        .file_name()
-        .map_or_else(|| "image".to_owned(), |name| name.to_string_lossy().into_owned());
+    let repository = repository(root);
     let exists = |path: &str| root.join(path).symlink_metadata().is_ok();
     let load = |path: &str| discovery::read(&root.join(path)).ok();
+    let door = Door { repository: &repository, exists: &exists, load: &load };
+    fleet_of(&found.files, &door, settings, (place, prefix))
+}
+
+/// The name of a repository's folder.
+pub(crate) fn repository(root: &Path) -> String {
+    root.file_name().map_or_else(|| "image".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// How files other than Dockerfiles are looked at: in a folder, or in a version of it.
+pub(crate) struct Door<'a> {
+    /// The name of the repository's folder.
+    pub(crate) repository: &'a str,
+    /// Whether a path, from the repository's root, is there.
+    pub(crate) exists: &'a dyn Fn(&str) -> bool,
+    /// The content of a file, by its path from the root.
+    pub(crate) load: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+}
+
+/// The fleet of these Dockerfiles, and of what else is said of them.
+pub(crate) fn fleet_of(
+    files: &[SourceFile],
+    door: &Door<'_>,
+    settings: &Settings,
+    (place, prefix): (&Where, Option<&str>),
+) -> Fleet {
     let given = |text: &String| text.split('=').next().unwrap_or_default().to_owned();
     let contexts: Vec<String> = place.build_context.iter().map(given).collect();
     let around = Surroundings {
-        repository: &repository,
-        exists: &exists,
-        load: &load,
+        repository: door.repository,
+        exists: door.exists,
+        load: door.load,
         settings,
         target: place.target.as_deref(),
         prefix,
         contexts: &contexts,
     };
-    fleet::read(&found.files, Described::default(), &around)
+    fleet::read(files, Described::default(), &around)
 }
 
 fn contexts(
@@ -291,7 +320,7 @@ fn ignore_patterns(path: &Path) -> Result<Option<Vec<String>>, Failure> {
     Ok(Some(patterns))
 }
 
-fn prefix(place: &Where) -> Result<Option<String>, Failure> {
+pub(crate) fn prefix(place: &Where) -> Result<Option<String>, Failure> {
     let Some(prefix) = &place.registry else { return Ok(None) };
     let prefix = prefix.trim_end_matches('/');
     let probe = format!("{prefix}/image");
@@ -365,7 +394,7 @@ fn split_layout(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn settings(place: &Where, shape: &Shape, cx: &Context) -> Result<Settings, Failure> {
+pub(crate) fn settings(place: &Where, shape: &Shape, cx: &Context) -> Result<Settings, Failure> {
     let mut settings = Settings::new(Platform::host());
     for text in &place.build_arg {
         match text.split_once('=') {
@@ -414,7 +443,7 @@ fn settings(place: &Where, shape: &Shape, cx: &Context) -> Result<Settings, Fail
 }
 
 /// `--platform`, each once.
-fn platforms(place: &Where) -> Result<Vec<Platform>, Failure> {
+pub(crate) fn platforms(place: &Where) -> Result<Vec<Platform>, Failure> {
     let mut platforms = Vec::new();
     for text in place.platform.iter().flat_map(|list| list.split(',')) {
         let platform: Platform =

@@ -8,6 +8,7 @@
 //! steps of a [`graph::Graph`] → [`evaluate`] says which must run and why → [`schedule`] says
 //! when.
 
+pub mod affected;
 pub mod assemble;
 pub mod dockerfile;
 pub mod evaluate;
