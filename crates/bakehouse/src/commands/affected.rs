@@ -189,11 +189,7 @@ fn text(since: &str, compared: &Compared) -> String {
     }
     let commit = compared.since.get(..10).unwrap_or(&compared.since);
     let all = images.len() + unaffected.len();
-    text.push_str(&format!(
-        "{} of {all} {} affected since {since} ({commit})\n",
-        images.len(),
-        if images.len() == 1 { "images is" } else { "images are" },
-    ));
+    text.push_str(&format!("{} of {all} images affected since {since} ({commit})\n", images.len()));
     text
 }
 

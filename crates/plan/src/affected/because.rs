@@ -13,8 +13,9 @@ use super::listing::{Entry, EntryKind};
 use super::recipe::{Context, Print, Recipes};
 use super::view::Reading;
 use super::{Because, FileChange, World};
+use crate::dockerfile::Instruction;
 use crate::fleet::{Edge, Image};
-use crate::graph::StepIndex;
+use crate::graph::{Origin, Step, StepIndex};
 use crate::key::{self, Selection};
 use crate::lower::Via;
 
@@ -158,7 +159,8 @@ impl<'a> Explain<'a> {
         let mut told = Vec::new();
         for now in reads(self.after, image) {
             let Some(old) = then.get_mut(&now.selection).and_then(Vec::pop) else { continue };
-            for because in self.differences(&old, &now) {
+            let origin = self.own_origin(image, now.step);
+            for because in self.differences(&old, &now, &origin) {
                 if !told.contains(&because) {
                     told.push(because);
                 }
@@ -167,10 +169,27 @@ impl<'a> Explain<'a> {
         told
     }
 
-    fn differences(&self, old: &Read<'_>, now: &Read<'_>) -> Vec<Because> {
+    /// Where a step comes from, in the image's own Dockerfile: one that several images share is
+    /// known by the first of them.
+    fn own_origin(&self, image: &Image, step: StepIndex) -> Origin {
+        let mut origin = self.after.step(step).origin.clone();
+        let Some(place) = origin.location.as_ref().filter(|place| place.file != image.file) else {
+            return origin;
+        };
+        let images = &self.after.side.fleet.images;
+        let first = images.iter().find(|other| other.file == place.file);
+        let written = first.into_iter().flat_map(instructions_of);
+        let text = written.filter(|one| one.span.line == place.line).map(|one| &one.text).next();
+        let own = instructions_of(image).find(|one| Some(&one.text) == text);
+        if let Some(own) = own {
+            origin.location = Some(own.span.of(&image.file));
+        }
+        origin
+    }
+
+    fn differences(&self, old: &Read<'_>, now: &Read<'_>, origin: &Origin) -> Vec<Because> {
         let then = self.before.read(old.context, &old.selection);
         let here = self.after.read(now.context, &now.selection);
-        let origin = &self.after.step(now.step).origin;
         let told = Told { explain: self, old: old.context, now: now.context };
         let mut because = told.links(&then, &here, origin);
         let names: BTreeSet<&String> = then.items.keys().chain(here.items.keys()).collect();
@@ -209,16 +228,15 @@ struct Told<'e> {
     now: &'e Context,
 }
 
+fn instructions_of(image: &Image) -> impl Iterator<Item = &Instruction> {
+    image.dockerfile.stages.iter().flat_map(|stage| &stage.instructions)
+}
+
 type Item<'a> = (String, Option<&'a Entry>);
 
 impl Told<'_> {
     /// Links that led elsewhere before.
-    fn links(
-        &self,
-        then: &Reading<'_>,
-        here: &Reading<'_>,
-        origin: &crate::graph::Origin,
-    ) -> Vec<Because> {
+    fn links(&self, then: &Reading<'_>, here: &Reading<'_>, origin: &Origin) -> Vec<Because> {
         let mut told = Vec::new();
         for link in here.links.union(&then.links) {
             let was = self.entry(self.explain.before, self.old, link);
@@ -235,7 +253,7 @@ impl Told<'_> {
         &self,
         was: Option<&Item<'_>>,
         is: Option<&Item<'_>>,
-        origin: &crate::graph::Origin,
+        origin: &Origin,
     ) -> Option<Because> {
         let entry = |item: Option<&Item<'_>>| item.and_then(|(_, entry)| entry.cloned());
         let (was_entry, is_entry) = (entry(was), entry(is));
@@ -257,12 +275,7 @@ impl Told<'_> {
     }
 
     /// Folders of which nothing but themselves can be seen.
-    fn folders(
-        &self,
-        then: &Reading<'_>,
-        here: &Reading<'_>,
-        origin: &crate::graph::Origin,
-    ) -> Vec<Because> {
+    fn folders(&self, then: &Reading<'_>, here: &Reading<'_>, origin: &Origin) -> Vec<Because> {
         let only = |one: &Reading<'_>, other: &Reading<'_>| -> Vec<String> {
             let missing = one.items.iter().filter(|(name, _)| !other.items.contains_key(*name));
             missing.map(|(_, (path, _))| path.clone()).collect()
@@ -289,7 +302,7 @@ impl Told<'_> {
         shown.trim_end_matches('/').to_owned()
     }
 
-    fn file(&self, path: &str, change: FileChange, origin: &crate::graph::Origin) -> Because {
+    fn file(&self, path: &str, change: FileChange, origin: &Origin) -> Because {
         Because::File {
             path: self.shown(path),
             change,
@@ -298,7 +311,7 @@ impl Told<'_> {
         }
     }
 
-    fn ignored(&self, path: &str, seen: bool, origin: &crate::graph::Origin) -> Because {
+    fn ignored(&self, path: &str, seen: bool, origin: &Origin) -> Because {
         let now = self.explain.after.ignores.get(self.now);
         let file = now.or_else(|| self.explain.before.ignores.get(self.old));
         Because::Ignore {
@@ -349,7 +362,7 @@ fn sources(recipes: &Recipes<'_>, image: &Image) -> BTreeMap<String, Option<Loca
 }
 
 /// Where the image itself names a base: a step that several share is told at the first one's.
-fn place(image: &Image, step: &crate::graph::Step) -> Option<Location> {
+fn place(image: &Image, step: &Step) -> Option<Location> {
     let Op::Source(Source::Image(source)) = &step.op else { return None };
     let normal = source.reference.to_string();
     let named = image.external.iter().find(|external| {
