@@ -270,7 +270,8 @@ impl Repository {
         Ok(told.out.split(|byte| *byte == 0).filter_map(record).collect())
     }
 
-    /// What is not in `until` as it is in `since`: in the work tree, if `until` is none.
+    /// What is not in `until` as it is in `since`: in the work tree, if `until` is none, and there
+    /// perhaps also files that were only touched, which are not hashed yet.
     pub fn changes(&self, since: &str, until: Option<&str>) -> Result<Vec<Change>, GitError> {
         let mut asked = vec!["diff", "--raw", "-z", "--no-renames", "--no-abbrev", "--no-ext-diff"];
         asked.extend(["--no-textconv", "--ignore-submodules=none", since]);
@@ -309,7 +310,7 @@ impl Repository {
             return Ok(Vec::new());
         }
         let input = paths.join("\n") + "\n";
-        let told = self.tell(&["hash-object", "--no-filters", "--stdin-paths"], &input)?;
+        let told = self.tell(&["hash-object", "--stdin-paths"], &input)?;
         let ids: Vec<String> =
             String::from_utf8_lossy(&told.out).lines().map(str::to_owned).collect();
         if told.worked && ids.len() == paths.len() {
@@ -367,7 +368,9 @@ impl Repository {
             ("GIT_LITERAL_PATHSPECS", "1"),
             ("LC_ALL", "C"),
         ]);
-        command.args(["--no-pager", "-c", "core.fsmonitor=false", "-C"]).arg(&self.top).args(args);
+        command.args(["--no-pager", "-c", "core.fsmonitor=false"]);
+        // A comparison would write what it learns of files that were only touched.
+        command.args(["-c", "diff.autoRefreshIndex=false", "-C"]).arg(&self.top).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
