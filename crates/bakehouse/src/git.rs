@@ -287,7 +287,12 @@ impl Repository {
             let words: Vec<&str> = about.split(' ').collect();
             let [_, mode, _, id, _] = words[..] else { continue };
             let id = id.bytes().any(|byte| byte != b'0').then(|| id.to_owned());
-            changes.push((path.into_owned(), kind(mode).map(|kind| Blob { kind, id })));
+            let blob = kind(mode).map(|kind| {
+                // A submodule whose files are not as in its commit is told with its commit.
+                let open = until.is_none() && kind == EntryKind::Submodule;
+                Blob { kind, id: id.filter(|_| !open) }
+            });
+            changes.push((path.into_owned(), blob));
         }
         Ok(changes)
     }

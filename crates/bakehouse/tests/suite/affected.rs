@@ -562,6 +562,28 @@ fn the_files_as_they_are_count_tracked_or_not_unless_git_ignores_them() {
 }
 
 #[test]
+fn a_submodule_counts_as_its_commit_and_as_more_if_its_files_are_not_as_there() {
+    let Some(repo) = Repo::new() else { return };
+    let Some(other) = Repo::new() else { return };
+    other.commit("one", &[Write("h", "1\n")]);
+    let url = other.folder().display().to_string();
+    repo.git(&format!("submodule --quiet add {url} lib"));
+    repo.commit("all", &[Write("Dockerfile", "FROM scratch\nCOPY lib/h /h\n")]);
+    let names = || repo.affected(&["--since", "HEAD", "--names"]).ok().out.clone();
+    assert_eq!(names(), "");
+    let within = repo.folder().join("lib");
+    fs::write(within.join("h"), "1\n").unwrap();
+    assert_eq!(names(), "", "only touched");
+    fs::write(within.join("h"), "2\n").unwrap();
+    assert_eq!(names(), "repo\n", "not in a commit yet");
+    git(&within, &["commit", "-q", "-a", "-m", "two"]);
+    assert_eq!(names(), "repo\n", "another commit");
+    repo.commit("moved", &[]);
+    assert_eq!(names(), "");
+    assert_eq!(reasons(&repo.last().ok().json())["repo"], ["lib modified"]);
+}
+
+#[test]
 fn a_branch_is_compared_with_where_it_left_and_a_subfolder_is_a_repository_too() {
     let Some(repo) = Repo::new() else { return };
     repo.commit("the fleet", FLEET);
