@@ -26,9 +26,11 @@ pub enum Verb {
     /// Say why an image would be rebuilt, or why it would not
     Why(Box<WhyArgs>),
     /// Say what is wrong or doubtful in the Dockerfiles and in what describes them
-    Check(CheckArgs),
+    Check(Box<CheckArgs>),
     /// Show families of images that are handed their base, or make Dockerfiles take one
-    Families(FamiliesArgs),
+    Families(Box<FamiliesArgs>),
+    /// Say which images a change affects, and because of what
+    Affected(Box<AffectedArgs>),
     /// Write a fleet of 18 images, build it, run it, change it and build it again
     Demo(DemoArgs),
     /// Run a built image's command
@@ -358,6 +360,34 @@ pub struct ConvertArgs {
     /// Change the files
     #[arg(long)]
     pub write: bool,
+}
+
+/// `bakehouse affected`
+#[derive(Debug, Clone, Args)]
+pub struct AffectedArgs {
+    /// Images to tell of (default: all)
+    pub images: Vec<String>,
+    /// Compare with where the history parted from this revision
+    #[arg(long, value_name = "REV")]
+    pub since: String,
+    /// Look at this revision (default: the files as they are now)
+    #[arg(long, value_name = "REV")]
+    pub until: Option<String>,
+    /// Compare with the revision itself, not with where the history parted from it
+    #[arg(long)]
+    pub direct: bool,
+    /// Where to look
+    #[command(flatten)]
+    pub place: Where,
+    /// Print names only, one a line
+    #[arg(long, conflicts_with = "format")]
+    pub names: bool,
+    /// Exit with 1 if an image is affected
+    #[arg(long)]
+    pub exit_code: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 /// `bakehouse demo`

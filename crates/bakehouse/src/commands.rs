@@ -1,5 +1,6 @@
 //! The verbs, one file each: parse, plan, execute, report.
 
+pub mod affected;
 pub mod build;
 pub mod check;
 pub mod demo;

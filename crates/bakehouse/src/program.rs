@@ -48,6 +48,7 @@ fn run(verb: &Verb, cx: &mut Context) -> Result<ExitCode, Failure> {
         Verb::Why(args) => commands::why::run(args, cx),
         Verb::Check(args) => commands::check::run(args, cx),
         Verb::Families(args) => commands::families::run(args, cx),
+        Verb::Affected(args) => commands::affected::run(args, cx),
         Verb::Demo(args) => commands::demo::run(args, cx),
         Verb::Run(args) => commands::run::run(args, cx),
         Verb::Schema => commands::schema::run(cx),
@@ -56,7 +57,10 @@ fn run(verb: &Verb, cx: &mut Context) -> Result<ExitCode, Failure> {
 
 /// Verbs that mount: an ordinary user gets a user namespace for them.
 fn needs_root(verb: &Verb) -> bool {
-    !matches!(verb, Verb::Graph(_) | Verb::Check(_) | Verb::Families(_) | Verb::Schema)
+    !matches!(
+        verb,
+        Verb::Graph(_) | Verb::Check(_) | Verb::Families(_) | Verb::Affected(_) | Verb::Schema
+    )
 }
 
 fn status(exit: ExitCode) -> Status {

@@ -22,8 +22,9 @@ use crate::context::Context;
 use crate::failure::{Failure, Kind};
 
 pub use contexts::NamedContext;
+pub(crate) use files::{Reading, fleet_of, repository};
 pub use files::{bake_files, bake_settings, dockerfile};
-pub(crate) use flags::size;
+pub(crate) use flags::{platforms, settings, size};
 
 /// A repository, read, and what is to be done with it.
 #[derive(Debug)]
@@ -70,13 +71,7 @@ impl Request {
         images: &[String],
         cx: &Context,
     ) -> Result<Self, Failure> {
-        let root = match &place.directory {
-            Some(directory) => cx.cwd.join(directory),
-            None => cx.cwd.clone(),
-        };
-        let root = root.canonicalize().map_err(|error| {
-            Failure::doing(Kind::Usage, format_args!("look into `{}`", root.display()), &error)
-        })?;
+        let root = root(place, cx)?;
         let settings = flags::settings(place, shape, cx)?;
         let registry = prefix(place)?;
         let files::Read { fleet, texts, config, classes, prefix } =
@@ -210,12 +205,24 @@ impl Request {
     }
 }
 
+/// The repository's folder.
+pub(crate) fn root(place: &Where, cx: &Context) -> Result<PathBuf, Failure> {
+    let root = match &place.directory {
+        Some(directory) => cx.cwd.join(directory),
+        None => cx.cwd.clone(),
+    };
+    root.canonicalize().map_err(|error| {
+        Failure::doing(Kind::Usage, format_args!("look into `{}`", root.display()), &error)
+    })
+}
+
 /// The number of processors.
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get)
 }
 
-fn prefix(place: &Where) -> Result<Option<String>, Failure> {
+/// `--registry`.
+pub(crate) fn prefix(place: &Where) -> Result<Option<String>, Failure> {
     let Some(prefix) = &place.registry else { return Ok(None) };
     let prefix = prefix.trim_end_matches('/');
     let probe = format!("{prefix}/image");

@@ -16,9 +16,9 @@ use crate::failure::{Failure, Kind};
 use crate::sources::{self, BakeSettings, Sources, Tree};
 
 /// What a repository says.
-pub(super) struct Read {
+pub(crate) struct Read {
     /// Its images.
-    pub(super) fleet: Fleet,
+    pub(crate) fleet: Fleet,
     /// The text of each file, to show lines of it.
     pub(super) texts: BTreeMap<String, String>,
     /// `bakehouse.toml`.
@@ -29,48 +29,77 @@ pub(super) struct Read {
     pub(super) prefix: Option<String>,
 }
 
+/// How a repository is read, whatever version of it.
+pub(crate) struct Reading<'a> {
+    /// What the command line says of the place.
+    pub(crate) place: &'a Where,
+    /// `--registry`.
+    pub(crate) registry: Option<&'a str>,
+    /// What is the same for all images.
+    pub(crate) settings: &'a Settings,
+    /// What bake files are told.
+    pub(crate) bake: &'a BakeSettings<'a>,
+    /// A variable of the environment.
+    pub(crate) env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// The name of a repository's folder.
+pub(crate) fn repository(root: &Path) -> String {
+    root.file_name().map_or_else(|| "image".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
 /// Reads what is below `root`, or what the command line names.
 pub(super) fn read(
-    (place, prefix): (&Where, Option<&str>),
+    (place, registry): (&Where, Option<&str>),
     root: &Path,
     settings: &Settings,
     cx: &Context,
 ) -> Result<Read, Failure> {
-    let repository = root
-        .file_name()
-        .map_or_else(|| "image".to_owned(), |name| name.to_string_lossy().into_owned());
+    let repository = repository(root);
     let exists = |path: &str| root.join(path).symlink_metadata().is_ok();
     let load = |path: &str| discovery::read(&root.join(path)).ok();
     let env = |name: &str| cx.env.get(name).cloned();
     let tree = Tree { load: &load, exists: &exists, env: &env, repository: &repository };
-    let (mut found, sources) = input(place, root, &tree, cx)?;
-    let excluded = sources.config.excluded();
-    found.files.retain(|file| !excluded.matches_or_parent_matches(&file.path));
-    let configured = sources.config.registry.as_ref().map(|it| it.value.as_str().to_owned());
-    let prefix = prefix.map(str::to_owned).or(configured);
+    let bake = bake_settings(place, cx)?;
+    let reading = Reading { place, registry, settings, bake: &bake, env: &env };
+    let (found, sources) = input(&reading, root, &tree, cx)?;
+    let mut read = fleet_of(found.files, sources, &tree, &reading);
+    read.fleet.skip(found.skipped);
+    read.fleet.tell(found.diagnostics);
+    Ok(read)
+}
+
+/// The fleet of these Dockerfiles, and of what else is said of them.
+pub(crate) fn fleet_of(
+    mut files: Vec<SourceFile>,
+    sources: Sources,
+    tree: &Tree<'_>,
+    reading: &Reading<'_>,
+) -> Read {
+    let Sources { described, config, mut texts, skipped, diagnostics } = sources;
+    let excluded = config.excluded();
+    files.retain(|file| !excluded.matches_or_parent_matches(&file.path));
+    let configured = config.registry.as_ref().map(|it| it.value.as_str().to_owned());
+    let prefix = reading.registry.map(str::to_owned).or(configured);
+    let classes = described.policy.classes.clone();
     let given = |text: &String| text.split('=').next().unwrap_or_default().to_owned();
-    let contexts: Vec<String> = place.build_context.iter().map(given).collect();
+    let contexts: Vec<String> = reading.place.build_context.iter().map(given).collect();
     let around = Surroundings {
-        repository: &repository,
-        exists: &exists,
-        load: &load,
-        settings,
-        target: place.target.as_deref(),
+        repository: tree.repository,
+        exists: tree.exists,
+        load: tree.load,
+        settings: reading.settings,
+        target: reading.place.target.as_deref(),
         prefix: prefix.as_deref(),
         contexts: &contexts,
     };
-    let Sources { described, config, mut texts, skipped, diagnostics } = sources;
-    let classes = described.policy.classes.clone();
-    let mut fleet = fleet::read(&found.files, described, &around);
-    fleet.skip(skipped.into_iter().chain(found.skipped));
-    fleet.tell(diagnostics.into_iter().chain(found.diagnostics));
+    let mut fleet = fleet::read(&files, described, &around);
+    fleet.skip(skipped);
+    fleet.tell(diagnostics);
     texts.extend(
-        found
-            .files
-            .into_iter()
-            .map(|file| (file.path, String::from_utf8_lossy(&file.text).into_owned())),
+        files.into_iter().map(|file| (file.path, String::from_utf8_lossy(&file.text).into_owned())),
     );
-    Ok(Read { fleet, texts, config, classes, prefix })
+    Read { fleet, texts, config, classes, prefix }
 }
 
 /// The one Dockerfile that the command line names.
@@ -90,21 +119,21 @@ fn is_definition(file: &Path) -> bool {
 }
 
 fn input(
-    place: &Where,
+    reading: &Reading<'_>,
     root: &Path,
     tree: &Tree<'_>,
     cx: &Context,
 ) -> Result<(Found, Sources), Failure> {
+    let place = reading.place;
     if let Some(file) = dockerfile(place) {
         return Ok((named_dockerfile(file, cx)?, Sources::default()));
     }
     if place.context.is_some() {
         return Err(Failure::new(Kind::Usage, "--context needs --file with a Dockerfile"));
     }
-    let settings = bake_settings(place, cx)?;
     if !place.file.is_empty() {
         let named = named_definitions(place, root, cx)?;
-        return Ok((Found::default(), sources::read_named(&named, tree, &settings)));
+        return Ok((Found::default(), sources::read_named(&named, tree, reading.bake)));
     }
     let found = discovery::find(root);
     let nothing = found.files.is_empty() && found.described.is_empty();
@@ -118,7 +147,7 @@ fn input(
         )
         .hint("name one with `-f FILE --context DIR`, or go to the repository's folder"));
     }
-    let sources = sources::read(&found.described, tree, &settings);
+    let sources = sources::read(&found.described, tree, reading.bake);
     Ok((found, sources))
 }
 

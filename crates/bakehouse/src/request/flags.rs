@@ -8,7 +8,7 @@ use crate::cli::{Shape, Where};
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
 
-pub(super) fn settings(place: &Where, shape: &Shape, cx: &Context) -> Result<Settings, Failure> {
+pub(crate) fn settings(place: &Where, shape: &Shape, cx: &Context) -> Result<Settings, Failure> {
     let mut settings = Settings::new(Platform::host());
     for text in &place.build_arg {
         match text.split_once('=') {
@@ -59,7 +59,7 @@ pub(super) fn settings(place: &Where, shape: &Shape, cx: &Context) -> Result<Set
 }
 
 /// `--platform`, each once.
-pub(super) fn platforms(place: &Where) -> Result<Vec<Platform>, Failure> {
+pub(crate) fn platforms(place: &Where) -> Result<Vec<Platform>, Failure> {
     let mut platforms = Vec::new();
     for text in place.platform.iter().flat_map(|list| list.split(',')) {
         let platform: Platform =

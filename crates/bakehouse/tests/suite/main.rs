@@ -1,6 +1,7 @@
 //! Whole-program checks. One binary: a test file that is not listed here is found by `size`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up should stop")]
 
+mod affected;
 mod architecture;
 mod archives;
 mod changing;
@@ -12,6 +13,7 @@ mod families;
 mod fleet;
 mod interrupted;
 mod mistakes;
+mod oracle;
 mod outputs;
 mod place;
 mod reasons;

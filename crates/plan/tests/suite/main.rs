@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails is to stop")]
 #![expect(clippy::too_many_lines, clippy::type_complexity, reason = "tables are long and plain")]
 
+mod affected;
 mod build;
 mod convert;
 mod corpus;
