@@ -20,7 +20,7 @@ pub enum Verb {
     /// Build the images of this repository, or those that are named
     Build(Box<BuildArgs>),
     /// Show the images and what stands on what
-    Graph(GraphArgs),
+    Graph(Box<GraphArgs>),
     /// Show what the next build would do, and why
     Plan(Box<PlanArgs>),
     /// Say why an image would be rebuilt, or why it would not

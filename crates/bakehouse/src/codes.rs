@@ -6,12 +6,6 @@ use bakehouse_plan::codes::{self, Code};
 /// Codes of what is found when files are read, and when a build meets the world.
 static OWN: &[Code] = &[
     Code {
-        code: "bad-ignore-pattern",
-        severity: Severity::Error,
-        about: "a pattern of a `.dockerignore` cannot be read",
-        help: "close its brackets, and give every backslash a character",
-    },
-    Code {
         code: "base-not-found",
         severity: Severity::Error,
         about: "a base cannot be had from its registry",

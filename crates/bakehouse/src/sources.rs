@@ -11,7 +11,7 @@ mod config;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bakehouse_model::Diagnostic;
-use bakehouse_plan::fleet::{ContextValue, Described, Skipped};
+use bakehouse_plan::fleet::{ContextValue, Described, Skipped, fixture};
 
 use crate::config::Config;
 use crate::discovery::folder_of;
@@ -59,13 +59,20 @@ impl Sources {
     }
 }
 
-/// Reads the bake and compose files among `paths`, each folder's as its own tool would.
+/// Reads the bake and compose files among `paths`, each folder's as its own tool would, but
+/// for those that are excluded or input of somebody's tests.
 pub fn read(paths: &[String], tree: &Tree<'_>, settings: &BakeSettings<'_>) -> Sources {
     let mut sources = Sources::default();
     config::read(tree, &mut sources);
     let excluded = sources.config.excluded();
-    let paths: Vec<String> =
-        paths.iter().filter(|path| !excluded.matches_or_parent_matches(path)).cloned().collect();
+    let mut kept = Vec::new();
+    for path in paths.iter().filter(|path| !excluded.matches_or_parent_matches(path)) {
+        match fixture(path) {
+            Some(reason) => sources.skipped.push(Skipped { path: path.clone(), reason }),
+            None => kept.push(path.clone()),
+        }
+    }
+    let paths = kept;
     let paths = paths.as_slice();
     let mut folders: Vec<&str> = paths.iter().map(|path| folder_of(path)).collect();
     // What is nearer to the root counts first.

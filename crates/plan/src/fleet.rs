@@ -34,6 +34,7 @@ pub use definition::{
     Class, ContextValue, Definition, DockerfileAt, Family, Group, NamedContext, Options, Patch,
     Policy, Source, SourceKind, fits,
 };
+pub use gather::fixture;
 pub use index::{Index, Meaning, TagMatch};
 pub use lowering::{Known, LoweredFleet, LoweredImage, lower_all};
 pub use names::{clean, is_dockerfile_name, suggest};

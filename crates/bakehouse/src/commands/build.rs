@@ -157,7 +157,7 @@ fn limits(args: &BuildArgs) -> Result<sandbox::Limits, Failure> {
             ));
         }
     };
-    let memory = args.memory.as_deref().map(crate::request::size).transpose()?;
+    let memory = args.memory.as_deref().map(|text| request::size("--memory", text)).transpose()?;
     Ok(sandbox::Limits { memory, cpu_millis, pids: args.pids_limit })
 }
 

@@ -26,7 +26,7 @@ impl Size {
 
 impl FromText for Size {
     fn from_text(text: &str) -> Result<Self, Mistake> {
-        crate::request::size(text).map(Self).map_err(|_| {
+        bakehouse_plan::lower::option::size(text).map(Self).map_err(|_| {
             Mistake::new(
                 "bad-size",
                 format!("`{}` is not a size", shown(text)),

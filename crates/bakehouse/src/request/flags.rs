@@ -31,14 +31,15 @@ pub(crate) fn settings(place: &Where, shape: &Shape, cx: &Context) -> Result<Set
         settings.labels.insert(name.to_owned(), value.to_owned());
     }
     for text in &shape.add_host {
-        settings.extra_hosts.push(option::host(text).map_err(usage)?);
+        settings.extra_hosts.push(option::host(text).map_err(usage("--add-host"))?);
     }
     if let Some(network) = &shape.network {
-        settings.network = option::network(network).map_err(usage)?;
+        settings.network = option::network(network).map_err(usage("--network"))?;
     }
-    settings.shm_size = shape.shm_size.as_deref().map(size).transpose()?;
+    settings.shm_size =
+        shape.shm_size.as_deref().map(|text| size("--shm-size", text)).transpose()?;
     for text in &shape.ulimit {
-        settings.ulimits.push(option::ulimit(text).map_err(usage)?);
+        settings.ulimits.push(option::ulimit(text).map_err(usage("--ulimit"))?);
     }
     settings.no_cache = match (shape.no_cache, shape.no_cache_filter.is_empty()) {
         (true, _) => NoCache::Everything,
@@ -72,11 +73,11 @@ pub(crate) fn platforms(place: &Where) -> Result<Vec<Platform>, Failure> {
 }
 
 /// What a flag says wrongly is a wrong command line.
-fn usage(wrong: WrongOption) -> Failure {
-    Failure::new(Kind::Usage, wrong.to_string()).hint(wrong.help())
+fn usage(flag: &str) -> impl Fn(WrongOption) -> Failure {
+    move |wrong| Failure::new(Kind::Usage, format!("{flag}: {wrong}")).hint(wrong.help())
 }
 
 /// `64m`, `1g`, `4096`.
-pub(crate) fn size(text: &str) -> Result<u64, Failure> {
-    option::size(text).map_err(usage)
+pub(crate) fn size(flag: &str, text: &str) -> Result<u64, Failure> {
+    option::size(text).map_err(usage(flag))
 }

@@ -7,13 +7,13 @@ use std::path::Path;
 use bakehouse::cli::{Shape, Where};
 use bakehouse::context::Context;
 use bakehouse::patterns::DockerPatterns;
-use bakehouse::request::Request;
+use bakehouse::request::{NamedContext, Request};
 use bakehouse_engine::context::Contexts;
 use bakehouse_engine::files::{self, Tree};
 use bakehouse_model::oci::{ImageConfig, Platform, Reference};
 use bakehouse_model::op::{ImageSource, Op, Source};
 use bakehouse_model::{ChainId, Digest};
-use bakehouse_plan::fleet::{Known, LoweredFleet, lower_all};
+use bakehouse_plan::fleet::{ContextValue, Known, LoweredFleet, lower_all};
 use bakehouse_plan::key::{self, Selection};
 use bakehouse_plan::lower::{Base, BaseImage};
 
@@ -22,7 +22,8 @@ use bakehouse_plan::lower::{Base, BaseImage};
 pub(crate) fn images(folder: &Path) -> Option<BTreeMap<String, String>> {
     let place = Where { directory: Some(folder.to_owned()), ..Where::default() };
     let cx = Context::of_process(folder.to_owned());
-    let request = Request::read(&place, &Shape::default(), &[], &cx).ok()?;
+    let mut request = Request::read(&place, &Shape::default(), &[], &cx).ok()?;
+    keep_folders(&mut request);
     let lowered = lower(&request);
     let contexts = Contexts::new(|_| None);
     let mut made: Vec<String> = Vec::new();
@@ -69,9 +70,36 @@ fn content(tree: &Tree, selection: &Selection) -> String {
     }
 }
 
+/// Leaves the images whose contexts are folders, and makes those that git has nothing of.
+fn keep_folders(request: &mut Request) {
+    let mut kept = BTreeSet::new();
+    for image in &request.fleet.images {
+        let values = image.contexts.iter().map(|context| &context.value).chain([&image.context]);
+        let mut folders = Vec::new();
+        let usable = values.into_iter().all(|value| match value {
+            ContextValue::Folder(folder) => {
+                folders.push(request.root.join(folder));
+                true
+            }
+            ContextValue::Image(_) | ContextValue::Definition(_) => true,
+            ContextValue::Layout(_) | ContextValue::Url(_) => false,
+        });
+        if usable && image.folder().is_some() {
+            kept.insert(image.name.clone());
+            folders.iter().for_each(|folder| std::fs::create_dir_all(folder).unwrap());
+        }
+    }
+    request.wanted = kept;
+}
+
 fn lower(request: &Request) -> LoweredFleet {
     let mut known = Known { roots: request.contexts().unwrap(), ..Known::default() };
-    let all: BTreeSet<String> = request.fleet.images.iter().map(|i| i.name.clone()).collect();
+    for (key, context) in request.own_contexts().unwrap() {
+        if let NamedContext::Folder(source) = context {
+            known.own_contexts.insert(key, Base::Context(source));
+        }
+    }
+    let all = request.wanted.clone();
     loop {
         let lowered = lower_all(&request.fleet, &all, (&request.settings, &[]), &known);
         let needs: Vec<_> = lowered.needs.iter().map(|need| (&need.name, &need.platform)).collect();

@@ -15,9 +15,19 @@ pub(super) const CODES: &[Code] = &[
         "say which one under `[bases]` in `bakehouse.toml`",
     ),
     error(
+        "bad-ignore-pattern",
+        "a pattern of a `.dockerignore` cannot be read",
+        "close its brackets, and give every backslash a character",
+    ),
+    error(
         "bad-option",
         "an option of a definition, such as its network or a limit, cannot be read",
         "write it as `docker build` takes it",
+    ),
+    warning(
+        "context-outside",
+        "a context is outside of the repository, where changes are not seen",
+        "move it into the repository, or say `--build-context`",
     ),
     warning(
         "described-differently",
@@ -84,6 +94,7 @@ pub(super) const CODES: &[Code] = &[
         "a file that is called like a Dockerfile is left out",
         "name it in a bake file, a compose file or `bakehouse.toml` to have it",
     ),
+    error("two-families", "an image is in two families", "take it out of one of them"),
     error(
         "unknown-context-target",
         "a named context names what is no image",

@@ -428,12 +428,19 @@ pub(super) fn normal(text: &str) -> Option<String> {
     text.parse::<Reference>().ok().map(|reference| reference.to_string())
 }
 
+/// Why a file is left out because of the folder it is in.
+pub fn fixture(path: &str) -> Option<String> {
+    let (folders, _) = path.rsplit_once('/')?;
+    let folder = folders.split('/').find(|folder| FIXTURES.contains(folder))?;
+    Some(format!("it is in `{folder}`, input of somebody's tests"))
+}
+
 /// Why a file is left out because of where it is and what it is called.
 fn by_place(path: &str) -> Option<String> {
-    let (folders, file) = path.rsplit_once('/').unwrap_or(("", path));
-    if let Some(folder) = folders.split('/').find(|folder| FIXTURES.contains(folder)) {
-        return Some(format!("it is in `{folder}`, input of somebody's tests"));
+    if let Some(reason) = fixture(path) {
+        return Some(reason);
     }
+    let file = path.rsplit('/').next().unwrap_or(path);
     let ending = file.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase())?;
     TEMPLATES
         .contains(&ending.as_str())

@@ -122,7 +122,7 @@ fn recipe(fleet: &Fleet, image: &Image, wanted: bool, given: &Given<'_>) -> Reci
     if matches!(&dockerfile, Dockerfile::Path(path) if path.contains('#')) {
         notes.push(format!("its Dockerfile is within a definition: {}", image.file));
     }
-    let extra_hosts = hosts(&options.extra_hosts, &settings.extra_hosts);
+    let extra_hosts = hosts(&options.extra_hosts, &given.settings.extra_hosts);
     notes.extend(twice(&extra_hosts));
     let (no_cache, no_cache_filter) = match &settings.no_cache {
         NoCache::Nothing => (false, Vec::new()),
@@ -143,11 +143,15 @@ fn recipe(fleet: &Fleet, image: &Image, wanted: bool, given: &Given<'_>) -> Reci
         no_cache,
         no_cache_filter,
         pull: given.pull || options.pull,
-        network: network(settings.network).or_else(|| options.network.clone()),
-        shm_size: settings.shm_size.map(|b| b.to_string()).or_else(|| options.shm_size.clone()),
+        network: network(given.settings.network).or_else(|| options.network.clone()),
+        shm_size: given
+            .settings
+            .shm_size
+            .map(|b| b.to_string())
+            .or_else(|| options.shm_size.clone()),
         ulimits: with(
             &options.ulimits,
-            &settings.ulimits.iter().map(ulimit).collect::<Vec<String>>(),
+            &given.settings.ulimits.iter().map(ulimit).collect::<Vec<String>>(),
         ),
         extra_hosts,
         entitlements: entitlements(&options.entitlements, &settings),

@@ -144,7 +144,7 @@ fn a_base_without_a_digest_is_told_once_with_how_often_it_is_written() {
     assert_eq!(told(&found, "unpinned-base"), expected);
     let severities: Vec<Severity> = found.iter().map(|found| found.severity).collect();
     assert_eq!(severities, [Severity::Note, Severity::Warning, Severity::Warning]);
-    let ok = ["python:3.*", "golang", "registry.example:5000/*"].map(str::to_owned);
+    let ok = ["python:3.*", "golang", "registry.example:5000/us/*"].map(str::to_owned);
     let given = Given { unpinned_ok: &ok, ..Given::default() };
     assert!(find(&fleet, &given).is_empty());
 }
