@@ -114,7 +114,7 @@ fn refused(diagnostics: Vec<Diagnostic>) -> Failure {
 
 /// What the last run saw at each place of `graph`.
 pub fn slots(store: &Store, graph: &Graph) -> Result<BTreeMap<String, Slot>, Failure> {
-    let names: Vec<String> = graph.steps().iter().map(|step| step.origin.slot()).collect();
+    let names: Vec<String> = graph.steps().iter().flat_map(|step| step.slots()).collect();
     let mut slots = BTreeMap::new();
     for (name, text) in store.slots(&names)? {
         // A slot of another version says nothing; the reason is then «never built».

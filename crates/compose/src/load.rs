@@ -24,10 +24,10 @@ use crate::problem::{Report, error};
 use crate::yaml::{Entry, Kind, NODE_WEIGHT, Node, Span, parse_all};
 
 /// What all trees together may weigh, copies for includes and extensions included.
-const WORK_LIMIT: usize = 64 << 20;
+const WORK_LIMIT: usize = 32 << 20;
 
 /// What a document costs however small it is.
-const DOCUMENT_WEIGHT: usize = 4096;
+const DOCUMENT_WEIGHT: usize = 16 << 10;
 
 /// The mark of a value that is lost to its variables.
 pub(crate) const FAULT: &str = "!fault";

@@ -30,8 +30,18 @@ pub struct Step {
     pub no_cache: bool,
     /// Where it comes from, for people.
     pub origin: Origin,
+    /// The other places that it is at, of images that share it.
+    #[serde(skip)]
+    pub also: BTreeSet<String>,
     /// Images that need it, by name.
     pub images: BTreeSet<String>,
+}
+
+impl Step {
+    /// The names of all places that it is at.
+    pub fn slots(&self) -> impl Iterator<Item = String> + '_ {
+        std::iter::once(self.origin.slot()).chain(self.also.iter().cloned())
+    }
 }
 
 /// Where a step comes from, for people and for comparing with the last run.
@@ -119,6 +129,9 @@ impl Graph {
         if let Some(index) = self.by_id.get(&id).copied() {
             let step = &mut self.steps[index.0];
             step.no_cache |= new.no_cache;
+            if new.origin.image != step.origin.image {
+                step.also.insert(new.origin.slot());
+            }
             return index;
         }
         let index = StepIndex(self.steps.len());
@@ -131,6 +144,7 @@ impl Graph {
             platform,
             no_cache,
             origin,
+            also: BTreeSet::new(),
             images: BTreeSet::new(),
         });
         index

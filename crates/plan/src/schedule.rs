@@ -3,6 +3,7 @@
 //! No clock and no chance: the same graph and costs give the same plan everywhere. Graham's
 //! bound holds for it: no more than `2 − 1/workers` times the best makespan there is.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bakehouse_model::op::{Op, Source};
@@ -114,46 +115,85 @@ fn place(
     cost: &dyn Fn(StepIndex) -> u64,
     workers: usize,
 ) -> Vec<Slot> {
-    let mut free = vec![0_u64; workers];
-    let mut ended: BTreeMap<StepIndex, u64> = BTreeMap::new();
-    let mut waiting: BTreeSet<StepIndex> = tails.keys().copied().collect();
-    let mut slots = Vec::with_capacity(waiting.len());
-    while !waiting.is_empty() {
-        let (worker, now) = free
-            .iter()
-            .enumerate()
-            .map(|(worker, at)| (worker, *at))
-            .min_by_key(|(worker, at)| (*at, *worker))
-            .expect("there is at least one worker");
-        let starts = |step: &StepIndex| ready_at(graph, tails, &ended, *step);
-        let ready = waiting.iter().filter_map(|step| Some((*step, starts(step)?)));
-        // The earliest possible start counts first, then the longest tail, then order.
-        let (step, at) = ready
-            .map(|(step, at)| (step, at.max(now)))
-            .min_by_key(|(step, at)| (*at, std::cmp::Reverse(tails[step]), *step))
-            .expect("needs come first, so some step has all of them ended");
-        let end = at + cost(step);
-        waiting.remove(&step);
-        ended.insert(step, end);
-        free[worker] = end;
-        slots.push(Slot { step, worker, start_ms: at, end_ms: end });
+    let mut free: BTreeSet<(u64, usize)> = (0..workers).map(|worker| (0, worker)).collect();
+    let mut waiting = Waiting::new(graph, tails);
+    let mut slots = Vec::with_capacity(tails.len());
+    // Needs come first, so as long as steps wait, some step has all of its needs placed.
+    while let Some((now, worker)) = free.pop_first()
+        && let Some((step, start)) = waiting.next(now)
+    {
+        let end = start + cost(step);
+        waiting.ended(step, end);
+        free.insert((end, worker));
+        slots.push(Slot { step, worker, start_ms: start, end_ms: end });
     }
     slots
 }
 
-/// When all needs of `step` have ended; none while one of them is not placed.
-fn ready_at(
-    graph: &Graph,
-    tails: &BTreeMap<StepIndex, u64>,
-    ended: &BTreeMap<StepIndex, u64>,
-    step: StepIndex,
-) -> Option<u64> {
-    graph
-        .step(step)
-        .inputs
-        .iter()
-        .filter(|need| tails.contains_key(need))
-        .try_fold(0, |at, need| Some(at.max(*ended.get(need)?)))
+/// Steps that are not placed yet.
+struct Waiting<'a> {
+    tails: &'a BTreeMap<StepIndex, u64>,
+    users: BTreeMap<StepIndex, Vec<StepIndex>>,
+    /// How many needs of a step are not placed, and when the last of the others ends.
+    open: BTreeMap<StepIndex, (usize, u64)>,
+    /// All needs are placed and end at that time: the earliest first, then the longest tail.
+    later: BTreeSet<(u64, Reverse<u64>, StepIndex)>,
+    /// All needs have ended: the longest tail first.
+    ready: BTreeSet<(Reverse<u64>, StepIndex)>,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(graph: &Graph, tails: &'a BTreeMap<StepIndex, u64>) -> Self {
+        let mut users: BTreeMap<StepIndex, Vec<StepIndex>> = BTreeMap::new();
+        let mut open = BTreeMap::new();
+        let mut later = BTreeSet::new();
+        for (step, tail) in tails {
+            let needs: BTreeSet<StepIndex> = graph
+                .step(*step)
+                .inputs
+                .iter()
+                .filter(|n| tails.contains_key(n))
+                .copied()
+                .collect();
+            if needs.is_empty() {
+                later.insert((0, Reverse(*tail), *step));
+            } else {
+                open.insert(*step, (needs.len(), 0));
+            }
+            for need in needs {
+                users.entry(need).or_default().push(*step);
+            }
+        }
+        Self { tails, users, open, later, ready: BTreeSet::new() }
+    }
+
+    /// What a worker that is free `now` runs next, and when: the earliest possible start
+    /// counts first, then the longest tail, then order.
+    fn next(&mut self, now: u64) -> Option<(StepIndex, u64)> {
+        while let Some(first) = self.later.first().copied()
+            && first.0 <= now
+        {
+            self.later.remove(&first);
+            self.ready.insert((first.1, first.2));
+        }
+        if let Some((_, step)) = self.ready.pop_first() {
+            return Some((step, now));
+        }
+        self.later.pop_first().map(|(at, _, step)| (step, at))
+    }
+
+    fn ended(&mut self, step: StepIndex, end: u64) {
+        for user in self.users.remove(&step).unwrap_or_default() {
+            let Some((needs, at)) = self.open.get_mut(&user) else { continue };
+            *needs -= 1;
+            *at = (*at).max(end);
+            if *needs == 0 {
+                let at = *at;
+                self.open.remove(&user);
+                self.later.insert((at, Reverse(self.tails[&user]), user));
+            }
+        }
+    }
 }
 
 fn critical(

@@ -245,8 +245,11 @@ fn execute(
 fn remember(store: &Store, memory: &StoreMemory, planned: &Planned<'_>, outcomes: &Outcomes) {
     memory.keep_stat_caches();
     let graph = planned.evaluation.graph();
-    let costs: Vec<(String, u64)> =
-        outcomes.costs.iter().map(|(step, ms)| (graph.step(*step).origin.slot(), *ms)).collect();
+    let mut costs: Vec<(String, u64)> = Vec::new();
+    for (step, ms) in &outcomes.costs {
+        costs.extend(graph.step(*step).slots().map(|slot| (slot, *ms)));
+    }
+    costs.extend(image_costs(planned, outcomes));
     drop(store.put_costs(&costs));
     let known = planned.evaluation.slots();
     let slots: Vec<(String, String)> = graph
@@ -254,16 +257,34 @@ fn remember(store: &Store, memory: &StoreMemory, planned: &Planned<'_>, outcomes
         .filter(|step| {
             matches!(planned.evaluation.decision(*step), Decision::Built(_) | Decision::Hit(_))
         })
-        .filter_map(|step| {
-            let name = graph.step(step).origin.slot();
-            let slot: Slot = planned.evaluation.slot(step)?;
+        .filter_map(|step| Some((step, planned.evaluation.slot(step)?)))
+        .flat_map(|(step, slot): (_, Slot)| {
             // What was found in the cache may not have been looked into as what was built was.
-            let news = known.get(&name).is_none_or(|known| slot.tells_more_than(known));
-            let text = news.then(|| serde_json::to_string(&slot).ok())??;
-            Some((name, text))
+            let news = |name: &String| known.get(name).is_none_or(|k| slot.tells_more_than(k));
+            let names: Vec<String> = graph.step(step).slots().filter(news).collect();
+            let text = (!names.is_empty()).then(|| serde_json::to_string(&slot).ok()).flatten();
+            names.into_iter().filter_map(move |name| Some((name, text.clone()?)))
         })
         .collect();
     drop(store.put_slots(&slots));
+}
+
+/// How long the images' own steps take, of images of which some ran: as long as they took, or
+/// as it is known of the others.
+fn image_costs(planned: &Planned<'_>, outcomes: &Outcomes) -> BTreeMap<String, u64> {
+    let graph = planned.evaluation.graph();
+    let mut costs: BTreeMap<String, u64> = BTreeMap::new();
+    let ran = outcomes.costs.keys().map(|step| graph.step(*step).origin.image.clone());
+    let ran: std::collections::BTreeSet<String> = ran.collect();
+    for index in graph.indexes() {
+        let image = &graph.step(index).origin.image;
+        if ran.contains(image) {
+            let ms = outcomes.costs.get(&index).copied();
+            let ms = ms.unwrap_or_else(|| planned.costs.of(index));
+            *costs.entry(image.clone()).or_insert(0) += ms;
+        }
+    }
+    costs
 }
 
 /// Archives and folders, when all images are there.

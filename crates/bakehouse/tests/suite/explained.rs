@@ -68,6 +68,26 @@ fn a_cause_is_one_sentence_with_its_place_or_through_its_bases() {
 }
 
 #[test]
+fn a_stage_that_images_share_has_a_history_for_each_of_them() {
+    let Some(place) = Place::that_builds() else { return };
+    place.write("common.txt", "1\n");
+    for name in ["a", "b"] {
+        let text = format!(
+            "FROM machine-base AS builder\nCOPY common.txt /c\nRUN cat /c >/made\n\
+             FROM machine-base\nCOPY --from=builder /made /{name}\n"
+        );
+        place.write(&format!("{name}/Dockerfile"), text);
+    }
+    place.build(&[]).ok();
+    place.write("common.txt", "2\n\n");
+    for name in ["a", "b"] {
+        let why = place.ask("why", &[name]);
+        let expected = format!("{name}: common.txt changed (COPY common.txt, {name}/Dockerfile:2)");
+        assert_eq!(first_line(&why), expected);
+    }
+}
+
+#[test]
 fn a_tag_that_moved_is_told_with_both_digests() {
     let Some(place) = Place::that_builds() else { return };
     let registry = TestRegistry::start();

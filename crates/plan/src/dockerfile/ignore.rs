@@ -20,10 +20,19 @@ pub enum PatternError {
         /// The pattern.
         pattern: String,
     },
+    /// Longer than any path: trying it takes time and means nothing.
+    #[error("a pattern of {length} bytes is longer than a path can be")]
+    Long {
+        /// How long it is.
+        length: usize,
+    },
     /// `!` and nothing else.
     #[error("illegal exclusion pattern: \"!\"")]
     OnlyExclamation,
 }
+
+/// The longest pattern: as long as the longest path that Linux knows.
+const MAX_PATTERN: usize = 4096;
 
 /// Reads the lines of a `.dockerignore` as patterns, cleaned, in order.
 pub fn read_patterns(bytes: &[u8]) -> Vec<String> {
@@ -115,6 +124,9 @@ impl Matcher {
             let trimmed = pattern.as_ref().trim();
             if trimmed.is_empty() {
                 continue;
+            }
+            if trimmed.len() > MAX_PATTERN {
+                return Err(PatternError::Long { length: trimmed.len() });
             }
             let cleaned = clean(trimmed);
             let (text, exclusion) = match cleaned.strip_prefix('!') {
