@@ -151,9 +151,9 @@ impl Shown<'_> {
         } else {
             let guessed = schedule.tails.keys().any(|s| self.planned.costs.guessed.contains(s));
             lines.push(format!(
-                "{} steps to run, about {}{} on {} workers; no less than {}",
+                "{} steps to run, {}{} on {} workers; no less than {}",
                 schedule.slots.len(),
-                if guessed { "~" } else { "" },
+                if guessed { "about " } else { "" },
                 duration(schedule.makespan_ms),
                 self.request.jobs,
                 duration(schedule.lower_bound_ms),
