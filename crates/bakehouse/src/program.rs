@@ -83,7 +83,8 @@ fn tell(failure: &Failure, cx: Option<&Context>) -> ExitCode {
             .location
             .as_ref()
             .zip(cx)
-            .and_then(|(place, cx)| std::fs::read_to_string(cx.cwd.join(&place.file)).ok());
+            .and_then(|(place, cx)| crate::discovery::read(&cx.cwd.join(&place.file)).ok());
+        let file = file.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         text.push_str(&diagnostic(wrong, file.as_deref(), style));
         text.push('\n');
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bakehouse_model::ExitCode;
 use bakehouse_model::oci::Manifest;
-use bakehouse_plan::fleet::{Fleet, Image, StageVariants};
+use bakehouse_plan::fleet::{Image, StageVariants};
 use bakehouse_plan::lower::Via as Named;
 use bakehouse_render::graph::{self, Edge, Graph, Node, Via};
 use bakehouse_store::Store;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::cli::{GraphArgs, GraphFormat, Shape};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::request::Request;
+use crate::request::{self, Request};
 
 /// Runs the command.
 pub fn run(args: &GraphArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
@@ -131,13 +131,7 @@ fn drawn(request: &Request, history: &History) -> Graph {
         tags: image.references.clone(),
         notes: notes(image),
     });
-    Graph { title: title(&request.fleet), nodes: nodes.collect() }
-}
-
-fn title(fleet: &Fleet) -> String {
-    let levels = fleet.images.iter().map(|image| image.level + 1).max().unwrap_or(0);
-    let edges: usize = fleet.images.iter().map(|image| image.needs.len()).sum();
-    format!("{} images, {edges} edges, {levels} levels", fleet.images.len())
+    Graph { title: request::repository(&request.root), nodes: nodes.collect() }
 }
 
 fn notes(image: &Image) -> Vec<String> {

@@ -156,7 +156,8 @@ impl Index {
             let Some(namespace) = namespace(&repository) else { continue };
             let last = last_word(&repository);
             let others = self.by_name.get(last).into_iter().flatten().any(|name| name != own);
-            if others && !is_vendor(namespace) {
+            let known = self.namespaces.pushed.as_deref() == Some(namespace);
+            if others && !known && !is_vendor(namespace) {
                 votes.entry(namespace.to_owned()).or_default().insert(last.to_owned());
             }
         }
