@@ -36,6 +36,20 @@ pub struct Lookup<'a> {
     pub offline: bool,
 }
 
+/// Look-ups that run at once.
+const AT_ONCE: usize = 16;
+
+fn not_found(question: &BaseQuestion, failure: &Failure) -> Diagnostic {
+    let near = question.near.as_ref().map(|n| format!("did you mean the stage `{n}`?"));
+    Diagnostic {
+        location: question.location.clone(),
+        severity: Severity::Error,
+        code: "base-not-found".to_owned(),
+        message: failure.causes.join(": "),
+        help: near.or_else(|| failure.hints.first().cloned()),
+    }
+}
+
 impl Lookup<'_> {
     /// What each question comes to. What cannot be had is refused, with a diagnostic for its
     /// place; the others go on.
@@ -44,34 +58,38 @@ impl Lookup<'_> {
         questions: &[BaseQuestion],
         diagnostics: &mut Vec<Diagnostic>,
     ) -> BTreeMap<(String, Platform), Base> {
-        let answers: Vec<Result<Base, Failure>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = questions
+        let mut places: BTreeMap<(String, Platform), Vec<&BaseQuestion>> = BTreeMap::new();
+        for question in questions {
+            let key = (question.name.clone(), question.platform.clone());
+            places.entry(key).or_default().push(question);
+        }
+        // Each base is looked up once, however often it is written.
+        let keys: Vec<(String, Platform)> = places.keys().cloned().collect();
+        let mut known = BTreeMap::new();
+        for some in keys.chunks(AT_ONCE) {
+            for (key, answer) in some.iter().zip(self.at_once(some)) {
+                let base = answer.unwrap_or_else(|failure| {
+                    diagnostics.extend(places[key].iter().map(|place| not_found(place, &failure)));
+                    Base::Refused(failure.causes.join(": "))
+                });
+                known.insert(key.clone(), base);
+            }
+        }
+        known
+    }
+
+    fn at_once(&self, keys: &[(String, Platform)]) -> Vec<Result<Base, Failure>> {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = keys
                 .iter()
-                .map(|question| scope.spawn(|| self.image(&question.name, &question.platform)))
+                .map(|(name, platform)| scope.spawn(|| self.image(name, platform)))
                 .collect();
             let lost = || Failure::new(Kind::Internal, "a look-up ended in a panic");
             threads
                 .into_iter()
                 .map(|thread| thread.join().unwrap_or_else(|_| Err(lost())))
                 .collect()
-        });
-        let mut known = BTreeMap::new();
-        for (question, answer) in questions.iter().zip(answers) {
-            let base = answer.unwrap_or_else(|failure| {
-                let message = failure.causes.join(": ");
-                let near = question.near.as_ref().map(|n| format!("did you mean the stage `{n}`?"));
-                diagnostics.push(Diagnostic {
-                    location: question.location.clone(),
-                    severity: Severity::Error,
-                    code: "base-not-found".to_owned(),
-                    message: message.clone(),
-                    help: near.or_else(|| failure.hints.first().cloned()),
-                });
-                Base::Refused(message)
-            });
-            known.insert((question.name.clone(), question.platform.clone()), base);
-        }
-        known
+        })
     }
 
     /// What an image reference comes to.

@@ -12,9 +12,9 @@ use bakehouse_model::oci::Platform;
 use bakehouse_model::op::{Op, Source};
 use bakehouse_model::{Diagnostic, Severity};
 use bakehouse_plan::evaluate::{Decision, Evaluation, Question};
-use bakehouse_plan::fleet::{self, Known, LoweredFleet};
+use bakehouse_plan::fleet::{self, External, Known, LoweredFleet};
 use bakehouse_plan::graph::{Graph, Step, StepIndex};
-use bakehouse_plan::lower::Base;
+use bakehouse_plan::lower::{Base, BaseQuestion};
 use bakehouse_plan::schedule::{self, Schedule};
 use bakehouse_plan::slot::Slot;
 use bakehouse_run::Memory;
@@ -40,6 +40,14 @@ pub fn lower(request: &Request, lookup: &Lookup<'_>) -> Result<LoweredFleet, Fai
         known.own_contexts.insert(key, base);
     }
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
+    // Most bases are known from the graph already, and are looked up before anything is lowered.
+    let wanted = request.fleet.images.iter().filter(|image| request.wanted.contains(&image.name));
+    let written: Vec<BaseQuestion> = wanted
+        .flat_map(|image| &image.external)
+        .map(External::question)
+        .filter(|question| question.name != "scratch")
+        .collect();
+    known.images.extend(lookup.all(&written, &mut diagnostics));
     for _ in 0..MAX_ROUNDS {
         let settings = (&request.settings, request.platforms.as_slice());
         let lowered = fleet::lower_all(&request.fleet, &request.wanted, settings, &known);

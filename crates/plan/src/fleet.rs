@@ -28,7 +28,7 @@ use bakehouse_model::{Diagnostic, Location, Severity};
 use serde::Serialize;
 
 use crate::dockerfile::Dockerfile;
-use crate::lower::{NoCache, Settings, Via};
+use crate::lower::{BaseQuestion, NoCache, Settings, Via};
 
 pub use definition::{
     Class, ContextValue, Definition, DockerfileAt, Family, Group, NamedContext, Options, Patch,
@@ -176,6 +176,25 @@ pub struct External {
     pub via: Via,
     /// Where.
     pub location: Option<Location>,
+    /// For which platform.
+    #[serde(skip)]
+    pub platform: Platform,
+    /// The stage that may have been meant.
+    #[serde(skip)]
+    pub near: Option<String>,
+}
+
+impl External {
+    /// What is to be looked up.
+    pub fn question(&self) -> BaseQuestion {
+        BaseQuestion {
+            name: self.reference.clone(),
+            platform: self.platform.clone(),
+            location: self.location.clone(),
+            near: self.near.clone(),
+            via: self.via,
+        }
+    }
 }
 
 /// A file that is no image, and why.

@@ -118,6 +118,10 @@ fn is_definition(file: &Path) -> bool {
             .any(|ending| Path::new(name).extension().is_some_and(|own| own == *ending))
 }
 
+fn is_compose(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml")
+}
+
 fn input(
     reading: &Reading<'_>,
     root: &Path,
@@ -207,6 +211,13 @@ pub fn bake_files(place: &Where, cx: &Context) -> Result<Vec<BakeFile>, Failure>
     let usual = sources::USUAL_BAKE.iter().map(PathBuf::from);
     let named = !place.file.is_empty();
     let paths: Vec<PathBuf> = if named { place.file.clone() } else { usual.collect() };
+    if let Some(other) = paths.iter().find(|path| is_compose(path)) {
+        let what =
+            format!("`{}` is a compose file, and --print prints bake files", other.display());
+        return Err(
+            Failure::new(Kind::Usage, what).hint("`bakehouse graph --format json` shows it")
+        );
+    }
     let mut files = Vec::new();
     for path in paths {
         match discovery::read(&folder.join(&path)) {

@@ -185,7 +185,8 @@ fn add_edge(
 
 fn add_external(image: &mut Image, reference: String, (via, question): (Via, BaseQuestion)) {
     if !image.external.iter().any(|external| external.reference == reference) {
-        image.external.push(External { reference, via, location: question.location });
+        let BaseQuestion { location, platform, near, .. } = question;
+        image.external.push(External { reference, via, location, platform, near });
     }
 }
 
