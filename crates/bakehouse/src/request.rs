@@ -110,6 +110,8 @@ impl Request {
         }
         self.named = if images.is_empty() { self.buildable() } else { named };
         self.wanted = self.fleet.with_needs(&self.named);
+        let wanted = self.fleet.images.iter().filter(|image| self.wanted.contains(&image.name));
+        self.pull |= wanted.into_iter().any(|image| image.options.pull);
         Ok(())
     }
 
