@@ -14,7 +14,7 @@ edges = set(re.findall(r"^\| ([a-z-]+) \| ([a-z-]+) \| FROM", expected_text, re.
 assert len(nodes) == 20 and len(edges) == 19, (len(nodes), len(edges))
 
 images = {image["name"]: image for image in graph["images"]}
-found = {(n, e["image"] if isinstance(e, dict) else e) for n, i in images.items() for e in i["needs"]}
+found = {(edge["image"], edge["needs"]) for edge in graph["edges"]}
 assert set(images) == nodes, f"images: missing {nodes - set(images)}, extra {set(images) - nodes}"
 assert found == edges, f"edges: missing {edges - found}, extra {found - edges}"
 planned = {image["name"] for image in plan["images"]}

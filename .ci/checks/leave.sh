@@ -24,7 +24,8 @@ leave_with_bake_and_with_commands() {
   peers docker import "$dir/demo/machine-base.tar" machine-base:latest >/dev/null
   bake leave plan -C "$dir/demo/fleet" --print bake >"$dir/demo/fleet/left.hcl"
   peers exec sh -c "cd '$dir/demo/fleet' && docker buildx bake -f left.hcl --set 'stt.tags=ci/left:stt'"
-  peers docker run --rm ci/left:stt | grep -q 'turns speech into text'
+  peers docker run --rm ci/left:stt >"$dir/stt.txt"
+  grep -q 'turns speech into text' "$dir/stt.txt"
   for name in "$dir/demo/fleet" "$SHARED"/fleets/audio-orchestrator; do
     [[ -d $name ]] || continue
     rm -rf "$dir/read" && cp -r "$name" "$dir/read" && chmod -R u+w "$dir/read"
