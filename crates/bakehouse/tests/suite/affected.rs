@@ -490,10 +490,94 @@ const COMMITS: &[Commit] = &[
     ("nothing", &[], &[]),
 ];
 
+/// A bake file with two targets: the variable, an argument that nothing reads, and what else
+/// the first target says.
+macro_rules! bake {
+    ($variable:literal, $idle:literal, $more:literal) => {
+        Write(
+            "docker-bake.hcl",
+            concat!(
+                "variable \"V\" {\n  default = \"",
+                $variable,
+                "\"\n}\ntarget \"app\" {\n  context = \"app\"\n  args = {\n    V = V\n    IDLE = \"",
+                $idle,
+                "\"\n  }\n",
+                $more,
+                "}\ntarget \"site\" {\n  context = \"site\"\n  contexts = { under = \"target:app\" }\n}\n",
+            ),
+        )
+    };
+}
+
+/// A compose file: the base of its inline Dockerfile, and the value of an argument.
+macro_rules! compose {
+    ($base:literal, $value:literal) => {
+        Write(
+            "compose.yaml",
+            concat!(
+                "services:\n  tool:\n    build:\n      context: .\n      args:\n        W: ",
+                $value,
+                "\n      dockerfile_inline: |\n        FROM ",
+                $base,
+                "\n        ARG W\n        ENV W=$$W\n        COPY site/y /y\n",
+            ),
+        )
+    };
+}
+
+const DEFINED: &[Edit] = &[
+    bake!("1", "1", ""),
+    compose!("alpine:3", "one"),
+    Write("app/Dockerfile", "FROM debian:12 AS one\nCOPY x /x\nFROM one\nARG V\nRUN make $V\n"),
+    Write("app/x", "x\n"),
+    Write("site/Dockerfile", "FROM under\nCOPY y /y\n"),
+    Write("site/y", "y\n"),
+    Write(".env", "W=two\n"),
+];
+
+const REDEFINED: &[Commit] = &[
+    ("an argument that nothing reads", &[bake!("1", "2", "")], &[]),
+    (
+        "a variable that an argument has",
+        &[bake!("2", "2", "")],
+        &[("app", &["1 -> 2"]), ("site", &["parent app"])],
+    ),
+    ("a tag", &[bake!("2", "2", "  tags = [\"registry.example/app:1\"]\n")], &[]),
+    (
+        "a target",
+        &[bake!("2", "2", "  tags = [\"registry.example/app:1\"]\n  target = \"one\"\n")],
+        &[("app", &["- -> one"]), ("site", &["parent app"])],
+    ),
+    ("a base in a service", &[compose!("alpine:4", "one")], &[("tool", &["alpine:3 -> alpine:4"])]),
+    ("an argument of a service", &[compose!("alpine:4", "${W}")], &[("tool", &["one -> two"])]),
+    ("an env file", &[Write(".env", "W=three\n")], &[("tool", &["two -> three"])]),
+    (
+        "a file that two of them read",
+        &[Write("site/y", "z\n")],
+        &[("tool", &["site/y modified"]), ("site", &["site/y modified"])],
+    ),
+    (
+        "a value of bakehouse.toml",
+        &[Write("bakehouse.toml", "[images.tool]\nargs = { W = \"four\" }\n")],
+        &[("tool", &["three -> four"])],
+    ),
+];
+
 #[test]
 fn every_commit_of_a_history_affects_what_its_files_reach_and_nothing_else() {
+    assert!(COMMITS.len() >= 30);
+    replay(FLEET, COMMITS);
+}
+
+#[test]
+fn what_bake_and_compose_files_say_counts_as_far_as_a_build_reads_it() {
+    replay(DEFINED, REDEFINED);
+}
+
+/// Commits one after the other, each held against its row and against the oracle.
+fn replay(fleet: &[Edit], commits: &[Commit]) {
     let Some(repo) = Repo::new() else { return };
-    repo.commit("the fleet", FLEET);
+    repo.commit("the fleet", fleet);
     let checkouts = repo.place.path("checkouts");
     let oracle = |at: usize| {
         let folder = checkouts.join(at.to_string()).join("repo");
@@ -501,8 +585,7 @@ fn every_commit_of_a_history_affects_what_its_files_reach_and_nothing_else() {
         oracle::images(&folder).unwrap()
     };
     let mut before = oracle(0);
-    assert!(COMMITS.len() >= 30);
-    for (at, (name, edits, expected)) in COMMITS.iter().enumerate() {
+    for (at, (name, edits, expected)) in commits.iter().enumerate() {
         repo.commit(name, edits);
         let told = repo.last();
         let result = told.ok().json();

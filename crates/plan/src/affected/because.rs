@@ -77,7 +77,10 @@ impl<'a> Explain<'a> {
         let told: BTreeSet<u32> = told.collect();
         because.extend(external);
         because.extend(self.files(old, image));
-        because.extend(instructions::compare(old, image, self.world.settings, &told));
+        // Of another stage all instructions are others: the stage is the reason.
+        if old.target == image.target {
+            because.extend(instructions::compare(old, image, self.world.settings, &told));
+        }
         because.extend(definition::compare(old, image, self.world.settings));
         let reads =
             |because: &Because| matches!(because, Because::File { .. } | Because::Ignore { .. });
