@@ -10,7 +10,7 @@ use bakehouse_model::op::Output;
 use bakehouse_model::{Digest, Key, Record, Snapshot};
 use bakehouse_plan::evaluate::{Contents, Remembered};
 use bakehouse_plan::key::Selection;
-use bakehouse_run::{BackendError, Memory};
+use bakehouse_run::{BackendError, Claim, Memory};
 use bakehouse_store::Store;
 use serde::{Deserialize, Serialize};
 
@@ -175,6 +175,11 @@ impl Memory for StoreMemory {
     fn keep(&self, keys: &[Key], record: &Record) -> Result<(), BackendError> {
         let keys: Vec<&Key> = keys.iter().collect();
         self.store.put_record(&keys, record).map_err(store_error)
+    }
+
+    fn claim(&self, key: &Key) -> Result<Option<Claim>, BackendError> {
+        let claim = self.store.try_claim(key).map_err(store_error)?;
+        Ok(claim.map(Claim::new))
     }
 }
 

@@ -62,6 +62,11 @@ pub enum EventKind {
         /// Why the cache could not answer.
         miss: MissReason,
     },
+    /// A step that was started waits: another build is at the same step, and its result will do.
+    StepWaited {
+        /// The step.
+        step: StepId,
+    },
     /// A step's process wrote a line. May be dropped under pressure; nothing else may.
     StepLogged {
         /// The step.

@@ -193,6 +193,11 @@ impl<'g> Evaluation<'g> {
         self.states[step.0].decision = Decision::Built(record);
     }
 
+    /// A step was to run, and this is what another run has made of it meanwhile.
+    pub fn found(&mut self, step: StepIndex, record: Record) {
+        self.states[step.0].decision = Decision::Hit(record);
+    }
+
     /// A step failed; what needs it never runs.
     pub fn failed(&mut self, step: StepIndex) {
         self.states[step.0].decision = Decision::Failed;

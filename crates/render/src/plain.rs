@@ -134,6 +134,7 @@ impl<W: Write> Renderer for Plain<W> {
             EventKind::RunStarted { .. } => vec![opening(progress)],
             EventKind::Noticed { diagnostic } => vec![words::notice(diagnostic)],
             EventKind::StepStarted { step, .. } => started(step, progress),
+            EventKind::StepWaited { step } => waits(step, progress),
             EventKind::StepLogged { step, line, .. } => logged(step, line, event.at_ms, progress),
             EventKind::LogDropped { step, lines } => dropped(step, *lines, progress),
             EventKind::StepFinished { step, outcome, .. } => {
@@ -194,6 +195,11 @@ fn started(step: &StepId, progress: &Progress) -> Vec<Line> {
     vec![head(number).text(&format!("{place} ")).add(Tone::Bold, &step.info.name)]
 }
 
+fn waits(step: &StepId, progress: &Progress) -> Vec<Line> {
+    let Some((number, _)) = progress.step(step) else { return Vec::new() };
+    vec![head(number).add(Tone::Dim, words::WAITS)]
+}
+
 fn logged(step: &StepId, line: &str, at_ms: u64, progress: &Progress) -> Vec<Line> {
     let Some((number, step)) = progress.step(step) else { return Vec::new() };
     let ms = at_ms.saturating_sub(step.started_ms.unwrap_or(at_ms));
@@ -247,7 +253,8 @@ fn image_ended(name: &str, progress: &Progress) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorded;
+    use crate::recorded::{self, Log};
+    use bakehouse_model::MissReason;
 
     fn plain(events: &[Event]) -> String {
         let mut progress = Progress::default();
@@ -282,6 +289,21 @@ mod tests {
         registry.example/stt:latest now points at c4180cb8e9bd
         stt written to out/stt.tar (oci)
         done in 8.4 s
+        ");
+    }
+
+    #[test]
+    fn a_step_that_another_build_was_at_reads_like_this() {
+        let mut log = Log::new();
+        log.plan(&[("a", "app", "RUN a", &[])], &[("app", "a", &[])]);
+        log.at(1).start("a", MissReason::NeverBuilt).waited("a");
+        log.at(900).cached("a").image_done("app", 1_000_000, true);
+        insta::assert_snapshot!(plain(log.events()), @r"
+        building 1 image: 1 step, 1 to run, 2 workers, about 4.0 s
+        #1 [app 1/1] RUN a
+        #1 waiting: another build is at the same step
+        #1 CACHED [app 1/1] RUN a
+        app up to date: 1.00 MB, f9d2155037fe
         ");
     }
 

@@ -17,7 +17,7 @@ use bakehouse_model::{
 pub use image::{Exported, ImageProgress, ImageState, Tag};
 pub use time::Length;
 
-use crate::text;
+use crate::{text, words};
 
 /// Log lines that are kept per step, for the failure report and the live view.
 pub const LOG_TAIL: usize = 20;
@@ -206,6 +206,8 @@ impl Progress {
                     self.steps[at].miss = Some(miss.clone());
                 }
             }
+            // The live view shows it as the step's last line, until it has another.
+            EventKind::StepWaited { step } => self.log(step, words::WAITS),
             EventKind::StepLogged { step, line, .. } => self.log(step, line),
             EventKind::LogDropped { step, lines } => {
                 if let Some(&at) = self.by_id.get(step) {
@@ -284,6 +286,10 @@ impl Progress {
         let failed = matches!(state, StepState::Failed { .. });
         if let Some(at) = self.move_to(step, state) {
             self.steps[at].ran_ms = ran_ms;
+            if *outcome == Outcome::Cached {
+                // It was to run, and another build was faster.
+                self.steps[at].miss = None;
+            }
             if !failed {
                 self.steps[at].tail = VecDeque::new();
             }

@@ -113,6 +113,10 @@ impl Log {
         self.say(EventKind::StepStarted { step: Self::id(step), worker, miss })
     }
 
+    pub(crate) fn waited(&mut self, step: &str) -> &mut Self {
+        self.say(EventKind::StepWaited { step: Self::id(step) })
+    }
+
     pub(crate) fn line(&mut self, step: &str, stream: Stream, line: &str) -> &mut Self {
         self.say(EventKind::StepLogged { step: Self::id(step), stream, line: line.to_owned() })
     }

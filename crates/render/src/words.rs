@@ -6,6 +6,9 @@ use crate::measure::{bytes, duration};
 use crate::progress::{ImageProgress, ImageState, Progress, StepProgress, StepState, Transfer};
 use crate::style::{Line, Tone};
 
+/// Said of a step that is waiting for another run.
+pub(crate) const WAITS: &str = "waiting: another build is at the same step";
+
 /// `[stt builder 2/5]`.
 pub(crate) fn place(step: &StepProgress) -> String {
     let info = &step.info;

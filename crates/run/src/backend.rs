@@ -1,5 +1,6 @@
 //! The doors of a run: what builds, what remembers, what finishes.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::error::Error;
 
@@ -45,6 +46,27 @@ pub trait Memory: Sync {
     -> Result<Contents, BackendError>;
     /// Remembers `record` under `keys`.
     fn keep(&self, keys: &[Key], record: &Record) -> Result<(), BackendError>;
+    /// Takes the right to make what is to be found under `key`, alone among all runs; none
+    /// while another has it. Who gets it looks once more whether it is there by now.
+    fn claim(&self, key: &Key) -> Result<Option<Claim>, BackendError>;
+}
+
+/// The right to make something, until this is dropped or its process is gone.
+pub struct Claim(
+    #[expect(dead_code, reason = "it is held, and never looked at")] Box<dyn Any + Send>,
+);
+
+impl Claim {
+    /// The right that lasts as long as `held` does.
+    pub fn new(held: impl Any + Send) -> Self {
+        Self(Box::new(held))
+    }
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Claim")
+    }
 }
 
 /// Makes images of results, and puts them where they are wanted.

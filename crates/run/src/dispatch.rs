@@ -2,12 +2,15 @@
 //!
 //! - Ready steps go to free workers, the longest tail first.
 //! - What a step's contents are is asked of workers too, so that the loop never waits for a disk.
+//! - A step runs once, however many runs of one memory are at it: the others wait, and take
+//!   what it made. If it made nothing, the next one runs it.
 //! - Every step that was started ends exactly once, panics included.
 //! - A failure stops what needs it and nothing else.
 //! - Cancelling starts nothing more and waits for what runs (which the backend kills).
 //! - Lifecycle events are never dropped; log lines are when nobody reads them fast enough,
 //!   and that is an event too.
 
+mod claim;
 mod pool;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +26,8 @@ use bakehouse_plan::evaluate::{Contents, Decision, Evaluation, Question};
 use bakehouse_plan::graph::StepIndex;
 
 use crate::backend::{Backend, BackendError, Built, Finish, Memory};
-use pool::{Lanes, Message, Task};
+use claim::Made;
+use pool::{Job, Lanes, Message, Task};
 
 /// How often a quiet loop looks whether it was cancelled.
 const TICK: Duration = Duration::from_millis(50);
@@ -92,7 +96,7 @@ pub struct Outcomes {
 /// Runs until every wanted image is made or can't be.
 pub fn run(run: Run<'_, '_>, doors: Doors<'_>, emit: &mut dyn FnMut(EventKind)) -> Outcomes {
     std::thread::scope(|scope| {
-        let (lanes, messages) = Lanes::start(scope, run.workers.max(1), doors);
+        let (lanes, messages) = Lanes::start(scope, run.workers.max(1), doors, &run.cancel);
         let mut dispatcher = Dispatcher::new(run, doors, lanes, emit);
         dispatcher.drive(&messages);
         dispatcher.finish()
@@ -108,6 +112,8 @@ struct Dispatcher<'a, 'g, 'e> {
     tails: BTreeMap<StepIndex, u64>,
     cancel: Cancel,
     started: BTreeMap<StepIndex, (u64, MissReason)>,
+    /// What workers are at, by the key that it is named by.
+    making: BTreeMap<StepIndex, Key>,
     /// Steps whose end is told.
     told: BTreeSet<StepIndex>,
     costs: BTreeMap<StepIndex, u64>,
@@ -142,6 +148,7 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
             tails: run.tails,
             cancel: run.cancel,
             started: BTreeMap::new(),
+            making: BTreeMap::new(),
             told: BTreeSet::new(),
             costs: BTreeMap::new(),
             failed: None,
@@ -222,13 +229,28 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
             let inputs = node.inputs.iter().map(|input| self.evaluation.output(*input));
             let inputs: Option<Vec<_>> = inputs.collect();
             let Some(inputs) = inputs else { continue };
+            let keys = self.shared_keys(step, &miss);
+            match keys.first() {
+                // Another step comes to the same. When it is done, this one finds its result.
+                Some(key) if self.making.values().any(|other| other == key) => continue,
+                Some(key) => drop(self.making.insert(step, key.clone())),
+                None => {}
+            }
             (self.emit)(EventKind::StepStarted {
                 step: node.id.clone(),
                 worker: u32::try_from(worker).unwrap_or(u32::MAX),
                 miss: miss.clone(),
             });
             self.started.insert(step, ((self.doors.now_ms)(), miss));
-            self.lanes.build(worker, step, node, inputs);
+            self.lanes.build(worker, Job { index: step, step: node, inputs, keys });
+        }
+    }
+
+    /// The keys under which other runs may make the same result at the same time.
+    fn shared_keys(&self, step: StepIndex, miss: &MissReason) -> Vec<Key> {
+        match miss {
+            MissReason::Forced | MissReason::MustFetch => Vec::new(),
+            _ => self.evaluation.keys(step),
         }
     }
 
@@ -248,7 +270,8 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
             }
             Message::Built { step, worker, result } => {
                 self.lanes.release(worker);
-                self.built(step, result);
+                self.making.remove(&step);
+                self.made(step, result);
             }
             Message::Prepared => self.finishing -= 1,
             Message::Finished { image, result } => {
@@ -266,27 +289,49 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
         self.evaluation.content(step, input, contents);
     }
 
-    fn built(&mut self, step: StepIndex, result: Result<Built, BackendError>) {
+    fn made(&mut self, step: StepIndex, result: Result<Made, BackendError>) {
         let (start, miss) = self.started.get(&step).cloned().unwrap_or((0, MissReason::NeverBuilt));
         let now = (self.doors.now_ms)();
         let ran_ms = now.saturating_sub(start);
-        let built = match result {
-            Ok(built) => built,
-            Err(error) => return self.fail(step, &error, ran_ms),
-        };
+        match result {
+            // The claim is let go when the record is kept, so that who waits for it finds that.
+            Ok(Made::New { built, claim: _claim }) => {
+                self.built(step, &built, &miss, (now, ran_ms));
+            }
+            Ok(Made::Found(record)) => {
+                self.prepare(&record);
+                self.evaluation.found(step, record);
+                self.end(step, Outcome::Cached, 0);
+            }
+            Err(error) => self.fail(step, &error, ran_ms),
+        }
+    }
+
+    fn built(
+        &mut self,
+        step: StepIndex,
+        built: &Built,
+        miss: &MissReason,
+        (now, ran_ms): (u64, u64),
+    ) {
         let keys = self.evaluation.keys(step);
-        let id = record_id(&keys, &miss, &built, now);
-        let record = Record { id, snapshot: built.snapshot, created_ms: now, cost_ms: ran_ms };
+        let id = record_id(&keys, miss, built, now);
+        let record =
+            Record { id, snapshot: built.snapshot.clone(), created_ms: now, cost_ms: ran_ms };
         let fetched = matches!(miss, MissReason::MustFetch);
         let names = if fetched { vec![record.id.clone()] } else { keys };
         if let Err(error) = self.doors.memory.keep(&names, &record) {
             return self.fail(step, &error, ran_ms);
         }
         self.costs.insert(step, ran_ms);
-        self.finishing += 1;
-        self.lanes.finish(Task::Prepare { record: record.clone() });
+        self.prepare(&record);
         self.evaluation.built(step, record);
         self.end(step, Outcome::Built, ran_ms);
+    }
+
+    fn prepare(&mut self, record: &Record) {
+        self.finishing += 1;
+        self.lanes.finish(Task::Prepare { record: record.clone() });
     }
 
     fn fail(&mut self, step: StepIndex, error: &BackendError, ran_ms: u64) {

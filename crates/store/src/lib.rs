@@ -13,6 +13,7 @@
 //! ├─ tmp/<name>/                  a process's unfinished work; `<name>.lock` is flock'ed
 //! ├─ runs-v1/<hash>/<when>.jsonl  what the last runs said
 //! ├─ <bucket>/<hash>              small files of other rooms: stat caches
+//! ├─ tmp/claim-<hash>.lock        flock'ed by who is making what has that key
 //! └─ gc.lock                      shared by who takes hold, exclusive by who deletes
 //! ```
 //!
@@ -32,6 +33,7 @@ pub mod layout;
 
 mod blobs;
 mod cachemount;
+mod claims;
 mod images;
 mod index;
 mod layers;
@@ -47,6 +49,7 @@ mod store;
 
 pub use blobs::Ingest;
 pub use cachemount::CacheMount;
+pub use claims::StoreClaim;
 pub use images::{Resolution, StoredImage};
 pub use layers::{LayerMeta, LayerStage};
 pub use leases::Lease;

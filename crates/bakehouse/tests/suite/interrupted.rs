@@ -6,6 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use bakehouse_model::EventKind;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::place::{Place, Told, finished, is_root, rebuilt, skipped, started};
@@ -144,6 +145,123 @@ fn two_runs_in_one_store_both_succeed_with_the_same_images() {
     assert_eq!(all[0].len(), 3);
     assert!(all.iter().all(|one| *one == all[0]), "{all:?}");
     assert_eq!(rebuilt(&place.events(&[])), [""; 0]);
+}
+
+/// A build that goes on beside the test, and the file it tells its events to.
+struct Beside {
+    child: Child,
+    told: std::path::PathBuf,
+}
+
+impl Beside {
+    fn start(place: &Place, name: &str) -> Self {
+        let told = place.path(name);
+        let mut command = place.with_base("build", &["--progress", "json"]);
+        command.stdout(Stdio::null()).stderr(fs::File::create(&told).unwrap()).process_group(0);
+        Self { child: command.spawn().unwrap(), told }
+    }
+
+    fn waits(&self) -> bool {
+        fs::read_to_string(&self.told).unwrap().contains("step-waited")
+    }
+
+    fn stop(mut self, signal: Signal) {
+        kill_process(pid(&self.child), signal).unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn events(mut self) -> Vec<bakehouse_model::Event> {
+        let code = self.child.wait().unwrap().code();
+        let err = fs::read_to_string(&self.told).unwrap();
+        Told { code, out: String::new(), bytes: Vec::new(), err }.ok().events()
+    }
+}
+
+/// A fleet of one slow step, which counts in a cache mount how often it was begun and done,
+/// and goes on when there is a file `go` in it.
+fn write_slow_fleet(place: &Place) {
+    place.write(
+        "Dockerfile",
+        "FROM machine-base\nRUN --mount=type=cache,target=/c echo begun >>/c/log; \\\n  \
+         while test ! -e /c/go; do sleep 0.01; done; echo done >>/c/log; seq 9 >/result\n",
+    );
+}
+
+/// The data of the only cache mount.
+fn cache_data(place: &Place) -> Option<std::path::PathBuf> {
+    let caches = fs::read_dir(place.store().join("cache-mounts-v1")).ok()?;
+    let data = caches.map(|cache| cache.unwrap().path().join("0/data")).next()?;
+    data.is_dir().then_some(data)
+}
+
+fn count_in_cache(place: &Place, word: &str) -> usize {
+    let text = cache_data(place).and_then(|data| fs::read_to_string(data.join("log")).ok());
+    text.unwrap_or_default().lines().filter(|line| *line == word).count()
+}
+
+fn waited(events: &[bakehouse_model::Event]) -> usize {
+    let waits =
+        |event: &&bakehouse_model::Event| matches!(event.kind, EventKind::StepWaited { .. });
+    events.iter().filter(waits).count()
+}
+
+#[test]
+fn two_builds_of_one_step_at_once_run_it_once() {
+    let Some(place) = Place::that_builds() else { return };
+    write_slow_fleet(&place);
+    let first = Beside::start(&place, "first");
+    wait_until("the step runs", || count_in_cache(&place, "begun") == 1);
+    let others = ["second", "third"].map(|name| Beside::start(&place, name));
+    wait_until("the others say that they wait", || others.iter().all(Beside::waits));
+    fs::write(cache_data(&place).unwrap().join("go"), "").unwrap();
+    let first = first.events();
+    assert_eq!(waited(&first), 0);
+    for other in others {
+        let events = other.events();
+        assert_eq!(waited(&events), 1, "it is said once");
+        assert_eq!(rebuilt(&events), [""; 0]);
+        assert_eq!(finished(&events)["repo"].0, finished(&first)["repo"].0);
+    }
+    assert_eq!((count_in_cache(&place, "begun"), count_in_cache(&place, "done")), (1, 1));
+}
+
+#[test]
+fn a_build_that_is_stopped_leaves_the_others_to_finish() {
+    for (signal, waiter_goes) in
+        [(Signal::INT, false), (Signal::KILL, false), (Signal::INT, true), (Signal::KILL, true)]
+    {
+        let Some(place) = Place::that_builds() else { return };
+        write_slow_fleet(&place);
+        let runner = Beside::start(&place, "runner");
+        wait_until("the step runs", || count_in_cache(&place, "begun") == 1);
+        let waiter = Beside::start(&place, "waiter");
+        wait_until("the other waits", || waiter.waits());
+        let (stopped, other) = if waiter_goes { (waiter, runner) } else { (runner, waiter) };
+        stopped.stop(signal);
+        let begins = if waiter_goes { 1 } else { 2 };
+        wait_until("the other is at it", || count_in_cache(&place, "begun") == begins);
+        fs::write(cache_data(&place).unwrap().join("go"), "").unwrap();
+        assert_eq!(rebuilt(&other.events()), ["repo"]);
+        assert_eq!(count_in_cache(&place, "done"), 1);
+    }
+}
+
+#[test]
+fn steps_of_one_run_that_come_to_the_same_run_once() {
+    let Some(place) = Place::that_builds() else { return };
+    // The definitions differ, what they copy does not.
+    for (name, command) in [("a", "echo 1 >/x"), ("b", "printf '1\\n' >/x")] {
+        let text = format!(
+            "FROM machine-base AS make\nRUN {command} && touch -d @1 /x\nFROM machine-base\n\
+             COPY --from=make /x /x\nRUN --mount=type=cache,id=n,target=/c \\\n  \
+             echo begun >>/c/log; sleep 0.3; cat /x >/y\n"
+        );
+        place.write(&format!("{name}/Dockerfile"), text);
+    }
+    let events = place.events(&[]);
+    assert_eq!(count_in_cache(&place, "begun"), 1, "{events:?}");
+    let images = finished(&events);
+    assert_eq!(images["a"].0, images["b"].0);
 }
 
 #[test]

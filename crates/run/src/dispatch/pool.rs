@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 
 use bakehouse_model::op::Output;
-use bakehouse_model::{EventKind, Record, StepId, Stream};
+use bakehouse_model::{EventKind, Key, Record, StepId, Stream};
 use bakehouse_plan::evaluate::Contents;
 use bakehouse_plan::graph::{Step, StepIndex};
 use bakehouse_plan::key::Selection;
 
-use super::Doors;
-use crate::backend::{BackendError, Built, Log};
+use super::claim::{Claimed, Made, claim};
+use super::{Cancel, Doors};
+use crate::backend::{BackendError, Log};
 
 /// Log lines that may wait for the loop; more are dropped and counted.
 const LOG_BACKLOG: usize = 4096;
@@ -27,7 +28,7 @@ pub(super) enum Message {
     Event(EventKind),
     Logged(EventKind),
     Contents { step: StepIndex, input: usize, result: Result<Contents, BackendError> },
-    Built { step: StepIndex, worker: usize, result: Result<Built, BackendError> },
+    Built { step: StepIndex, worker: usize, result: Result<Made, BackendError> },
     Prepared,
     Finished { image: usize, result: Result<(), BackendError> },
 }
@@ -39,10 +40,14 @@ pub(super) enum Task {
     Image { image: usize, name: String, record: Option<Record>, cached: bool },
 }
 
-struct Job<'g> {
-    index: StepIndex,
-    step: &'g Step,
-    inputs: Vec<Output>,
+/// A step for a worker.
+pub(super) struct Job<'g> {
+    pub(super) index: StepIndex,
+    pub(super) step: &'g Step,
+    pub(super) inputs: Vec<Output>,
+    /// Where other runs look for the same result, the one it is named by first; none if the
+    /// step must run whatever others do.
+    pub(super) keys: Vec<Key>,
 }
 
 /// The ways into the threads. Dropping them ends the threads.
@@ -59,6 +64,7 @@ impl<'g> Lanes<'g> {
         scope: &'scope Scope<'scope, 'env>,
         workers: usize,
         doors: Doors<'env>,
+        cancel: &Cancel,
     ) -> (Self, Receiver<Message>)
     where
         'g: 'scope,
@@ -70,9 +76,10 @@ impl<'g> Lanes<'g> {
             .map(|worker| {
                 let (jobs, queue) = mpsc::channel::<Job<'g>>();
                 let outbox = Outbox { messages: messages.clone(), backlog: Arc::clone(&backlog) };
+                let cancel = cancel.clone();
                 scope.spawn(move || {
                     for job in queue {
-                        outbox.build(worker, &job, doors);
+                        outbox.build(worker, &job, doors, &cancel);
                     }
                 });
                 jobs
@@ -96,17 +103,9 @@ impl<'g> Lanes<'g> {
         self.busy[worker] = false;
     }
 
-    pub(super) fn build(
-        &mut self,
-        worker: usize,
-        index: StepIndex,
-        step: &'g Step,
-        inputs: Vec<Output>,
-    ) {
+    pub(super) fn build(&mut self, worker: usize, job: Job<'g>) {
         self.busy[worker] = true;
-        self.workers[worker]
-            .send(Job { index, step, inputs })
-            .expect("workers end only after the lanes are dropped");
+        self.workers[worker].send(job).expect("workers end only after the lanes are dropped");
     }
 
     pub(super) fn ask(&self, task: Task) {
@@ -165,13 +164,20 @@ impl Outbox {
         drop(self.messages.send(message));
     }
 
-    fn build(&self, worker: usize, job: &Job<'_>, doors: Doors<'_>) {
+    fn build(&self, worker: usize, job: &Job<'_>, doors: Doors<'_>, cancel: &Cancel) {
         let mut dropped = 0_u64;
         let id = job.step.id.clone();
         let mut line = |stream, line| self.log(&id, stream, line, &mut dropped);
         let emit = |event| self.send(Message::Event(event));
         let mut log = Log::new(&mut line, &emit);
-        let result = caught(|| doors.backend.build(job.step, &job.inputs, &mut log));
+        let waits = || self.send(Message::Event(EventKind::StepWaited { step: id.clone() }));
+        let result = caught(|| match claim(doors.memory, &job.keys, cancel, &waits)? {
+            Claimed::Found(record) => Ok(Made::Found(record)),
+            Claimed::Ours(claim) => {
+                let built = doors.backend.build(job.step, &job.inputs, &mut log)?;
+                Ok(Made::New { built, claim })
+            }
+        });
         if dropped > 0 {
             self.send(Message::Event(EventKind::LogDropped { step: id.clone(), lines: dropped }));
         }

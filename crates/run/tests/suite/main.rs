@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails is to stop")]
 
 mod cache;
+mod claims;
 mod failure;
 mod images;
 mod log;

@@ -15,7 +15,7 @@ use bakehouse_plan::graph::{Graph, NewStep, Origin, Step, StepIndex};
 use bakehouse_plan::key::Selection;
 use bakehouse_run::dispatch::Doors;
 use bakehouse_run::{
-    Backend, BackendError, Built, Cancel, Finish, Log, Memory, Outcomes, Run, run,
+    Backend, BackendError, Built, Cancel, Claim, Finish, Log, Memory, Outcomes, Run, run,
 };
 
 /// Puts a step with this op into `graph`.
@@ -110,6 +110,8 @@ pub(crate) struct Fake<'a> {
     pub(crate) broken: bool,
     /// Whether the contents of anything can be read.
     pub(crate) unreadable: bool,
+    /// Claims that another run has, each with what is there when that one lets go.
+    pub(crate) others: Mutex<BTreeMap<Key, (usize, Option<Record>)>>,
     pub(crate) records: Mutex<BTreeMap<Key, Record>>,
     pub(crate) names: Mutex<BTreeMap<Snapshot, String>>,
     pub(crate) built: Mutex<Vec<String>>,
@@ -181,6 +183,23 @@ impl Memory for Fake<'_> {
         let mut records = self.records.lock().unwrap();
         records.extend(keys.iter().map(|key| (key.clone(), record.clone())));
         Ok(())
+    }
+
+    fn claim(&self, key: &Key) -> Result<Option<Claim>, BackendError> {
+        let mut others = self.others.lock().unwrap();
+        match others.get_mut(key) {
+            Some((0, made)) => {
+                let made = made.clone().map(|record| (key.clone(), record));
+                self.records.lock().unwrap().extend(made);
+                others.remove(key);
+                Ok(Some(Claim::new(())))
+            }
+            Some((looks, _)) => {
+                *looks -= 1;
+                Ok(None)
+            }
+            None => Ok(Some(Claim::new(()))),
+        }
     }
 }
 
