@@ -1,10 +1,12 @@
 //! What stands behind the run's doors.
 
+mod emulators;
 pub mod engine;
 mod exec;
 mod fetch;
 mod secrets;
 
+pub use emulators::Emulators;
 pub use engine::EngineBackend;
 pub(crate) use fetch::client_error;
 pub use secrets::{Secrets, SshAgents};

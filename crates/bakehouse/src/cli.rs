@@ -136,7 +136,7 @@ pub enum ProgressMode {
 }
 
 /// `bakehouse build`
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct BuildArgs {
     /// Images to build, with what they stand on (default: all)
     pub images: Vec<String>,
@@ -155,6 +155,9 @@ pub struct BuildArgs {
     /// Give an SSH agent: default or ID[=SOCKET]
     #[arg(long, value_name = "SPEC")]
     pub ssh: Vec<String>,
+    /// Run programs of another platform with this one: linux/arm64=/usr/bin/qemu-aarch64-static
+    #[arg(long, value_name = "PLATFORM=PATH")]
+    pub emulator: Vec<String>,
     /// Write the result: type=oci|docker|tar|local|image|registry[,dest=PATH]
     #[arg(short = 'o', long, value_name = "SPEC")]
     pub output: Vec<String>,

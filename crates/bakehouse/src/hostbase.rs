@@ -15,7 +15,7 @@
 //! One machine gives the same bytes every time: entries are sorted, times are 0, everything
 //! belongs to root and modes are only 0755 or 0644.
 
-mod elf;
+pub(crate) mod elf;
 mod libraries;
 mod tree;
 

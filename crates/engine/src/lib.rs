@@ -1,6 +1,7 @@
 //! The embedded build engine: file systems from layers, and what happens inside them.
 
 pub mod context;
+pub mod emulate;
 pub mod files;
 pub mod root;
 pub mod sandbox;

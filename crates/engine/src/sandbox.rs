@@ -31,6 +31,7 @@ mod child;
 mod devices;
 mod etc;
 mod failure;
+mod foreign;
 mod helper;
 mod limits;
 mod mounts;

@@ -3,5 +3,6 @@
 //!
 //! Only tests depend on this crate. It knows the model and nothing else of the program.
 
+pub mod foreign;
 pub mod image;
 pub mod registry;

@@ -15,6 +15,7 @@ use bakehouse_registry::Client;
 use bakehouse_run::{Backend, BackendError, Built, Log};
 use bakehouse_store::{LayerMeta, LayerStage, Store};
 
+use super::emulators::Emulators;
 use super::secrets::{Secrets, SshAgents};
 use crate::context::now_ms;
 use crate::memory::{StoreMemory, store_error};
@@ -35,6 +36,8 @@ pub struct EngineBackend {
     pub secrets: Secrets,
     /// What `--ssh` gave.
     pub ssh: SshAgents,
+    /// Who runs programs of other machines.
+    pub emulators: Emulators,
     /// What each process tree may use.
     pub limits: sandbox::Limits,
     /// Kills what runs.
@@ -61,7 +64,7 @@ impl Backend for EngineBackend {
             Op::Source(Source::Context(context)) => Err(BackendError::Panicked {
                 message: format!("the context `{}` is read in place and never built", context.name),
             }),
-            Op::Exec(exec) => self.exec(exec, inputs, log),
+            Op::Exec(exec) => self.exec(exec, (&step.platform, inputs), log),
             Op::File(file) => self.file(file, inputs),
         }
     }

@@ -9,6 +9,7 @@ use bakehouse_engine::sandbox::{
     Exit, MountSource, ProgramError, ResolvedMount, SandboxError, Spec, Step,
 };
 use bakehouse_engine::snapshot::{MountOptions, Overlay};
+use bakehouse_model::oci::Platform;
 use bakehouse_model::op::{self, Exec, FileAction, Mount, MountKind, Output, Sharing};
 use bakehouse_model::{Snapshot, Stream};
 use bakehouse_run::{BackendError, Built, Log};
@@ -35,7 +36,7 @@ impl EngineBackend {
     pub(super) fn exec(
         &self,
         exec: &Exec,
-        inputs: &[Output],
+        (platform, inputs): (&Platform, &[Output]),
         log: &mut Log<'_>,
     ) -> Result<Built, BackendError> {
         let base = exec.mounts.iter().find(|m| m.kind == MountKind::Root).and_then(|m| m.input);
@@ -56,6 +57,7 @@ impl EngineBackend {
         spec.limits = self.limits;
         self.secret_variables(exec, &mut spec)?;
         self.ssh_variable(exec, &mut spec);
+        self.emulators.equip(platform, &mut spec, &mut mounts);
         let cancel = self.cancel.clone();
         let built = self.layer(&below, |root| {
             let mut sink = |stream: Stream, line: &[u8]| {
@@ -63,7 +65,8 @@ impl EngineBackend {
             };
             let root = root_fd(&root)?;
             let step = Step { root, spec, mounts };
-            let exit = self.sandbox.run(step, &mut sink, &cancel).map_err(sandbox_error)?;
+            let exit = self.sandbox.run(step, &mut sink, &cancel);
+            let exit = exit.map_err(|e| sandbox_error(e, || self.emulators.advice(platform)))?;
             check(exit, exec).map_err(|error| self.with_disk(error))
         });
         drop(held);
@@ -325,18 +328,12 @@ fn root_fd(root: &Root) -> Result<OwnedFd, BackendError> {
         .map_err(|error| BackendError::environment("use a mount", error))
 }
 
-fn sandbox_error(error: SandboxError) -> BackendError {
+fn sandbox_error(error: SandboxError, advice: impl FnOnce() -> String) -> BackendError {
     match error {
         SandboxError::Cancelled => BackendError::Cancelled,
-        SandboxError::Program { why: ProgramError::Format, .. } => BackendError::Command {
-            what: error.to_string(),
-            code: 126,
-            hints: vec![
-                "the program is for another kind of machine, or a script without `#!`; install \
-                 QEMU's binfmt handlers to run foreign programs"
-                    .to_owned(),
-            ],
-        },
+        SandboxError::Program { why: ProgramError::Format, .. } => {
+            BackendError::Command { what: error.to_string(), code: 126, hints: vec![advice()] }
+        }
         SandboxError::Program { .. } => BackendError::Command {
             what: error.to_string(),
             code: error.exit_code().unwrap_or(127),

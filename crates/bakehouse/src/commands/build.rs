@@ -22,7 +22,7 @@ use bakehouse_store::Store;
 use serde_json::{Value, json};
 
 use super::plan::{Planned, Pull, Shown, plan, show};
-use crate::backends::{EngineBackend, Secrets, SshAgents};
+use crate::backends::{Emulators, EngineBackend, Secrets, SshAgents};
 use crate::bases::Lookup;
 use crate::broadcast::{Broadcast, watchers};
 use crate::cli::{BuildArgs, Format, ProgressMode};
@@ -92,6 +92,7 @@ pub fn build(
     let own = |of: fn(&Options) -> &Vec<String>| request.specs(of);
     let secrets = Secrets::parse(&[own(|o| &o.secrets), args.secret.clone()].concat(), cx)?;
     let ssh = SshAgents::parse(&[own(|o| &o.ssh), args.ssh.clone()].concat(), cx)?;
+    let emulators = Emulators::parse(&args.emulator, cx)?;
     let store = super::open_store(cx)?;
     let lease = store.lease()?;
     let client = super::client(request, &store, cx);
@@ -118,6 +119,7 @@ pub fn build(
         client,
         secrets,
         ssh,
+        emulators,
         limits: limits(args)?,
         cancel,
     };

@@ -7,7 +7,7 @@ use bakehouse_model::ExitCode;
 use bakehouse_render::{bytes, duration};
 
 use super::build;
-use crate::cli::{BuildArgs, DemoArgs, Format, Shape, Where};
+use crate::cli::{BuildArgs, DemoArgs, Where};
 use crate::context::Context;
 use crate::demo;
 use crate::failure::{Failure, Kind};
@@ -130,28 +130,13 @@ fn write_base(place: &Path, cx: &mut Context) -> Result<PathBuf, Failure> {
 
 fn once(fleet: &Path, tar: &Path, args: &DemoArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     let args = BuildArgs {
-        print: false,
-        images: Vec::new(),
         place: Where {
             directory: Some(fleet.to_path_buf()),
             build_context: vec![format!("{BASE}=rootfs-tar://{}", tar.display())],
             ..Where::default()
         },
-        shape: Shape::default(),
-        tag: Vec::new(),
-        secret: Vec::new(),
-        ssh: Vec::new(),
-        output: Vec::new(),
-        load: false,
-        push: false,
-        memory: None,
-        cpus: None,
-        pids_limit: None,
-        iidfile: None,
-        metadata_file: None,
-        dry_run: false,
         progress: args.progress,
-        format: Format::Text,
+        ..BuildArgs::default()
     };
     let started = std::time::Instant::now();
     let request = Request::read(&args.place, &args.shape, &[], cx)?;

@@ -16,6 +16,7 @@ mod mistakes;
 mod oracle;
 mod outputs;
 mod place;
+mod platforms;
 mod reasons;
 mod registry;
 mod secrets;

@@ -17,12 +17,14 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::Spec;
 use super::failure::{Doing as _, Failure, ProgramError};
+use super::foreign::Birth;
 use super::mounts::{self, Stash};
 use super::protocol::{CgroupKind, WireKind, WireMount};
 use super::stubs::{self, Shape};
 use super::system::{Supplies, Wishes};
 use super::users::Identity;
 use super::{limits, sys};
+use crate::emulate::EMULATOR;
 use crate::root::Root;
 use crate::seccomp::Instruction;
 
@@ -61,13 +63,13 @@ pub(super) struct Launch<'a> {
 
 impl Launch<'_> {
     /// Becomes the command. Returns only if that fails.
-    pub(super) fn go(&self) -> Failure {
-        match self.prepare() {
+    pub(super) fn go(&self, birth: Option<Birth>) -> Failure {
+        match self.prepare(birth) {
             Ok(failure) | Err(failure) => failure,
         }
     }
 
-    fn prepare(&self) -> Result<Failure, Failure> {
+    fn prepare(&self, birth: Option<Birth>) -> Result<Failure, Failure> {
         sys::reset_signals();
         rustix::process::setsid().doing("start a session")?;
         umask(Mode::empty());
@@ -78,11 +80,15 @@ impl Launch<'_> {
             start_loopback()?;
         }
         limits::set(&self.spec.ulimits)?;
+        let registered = match (self.spec.foreign, birth) {
+            (Some(machine), Some(birth)) => birth.enter()?.register(machine)?,
+            _ => true,
+        };
         self.enter_directory()?;
         self.connect_streams()?;
         umask(Mode::from_raw_mode(0o022));
         self.drop_privileges()?;
-        Ok(self.execute())
+        Ok(self.execute(registered))
     }
 
     fn insecure(&self) -> bool {
@@ -274,7 +280,9 @@ impl Launch<'_> {
             .doing("die with the parent")
     }
 
-    fn execute(&self) -> Failure {
+    /// Becomes the command; without a registration of a foreign machine's programs, the
+    /// emulator of the command.
+    fn execute(&self, registered: bool) -> Failure {
         let program = self.spec.args.first().map_or("", String::as_str);
         let fail = |why| Failure::Program { program: program.to_owned(), why };
         let mut env = self.spec.env.clone();
@@ -288,8 +296,14 @@ impl Launch<'_> {
         let strings = |texts: &[String]| -> Result<Vec<CString>, std::ffi::NulError> {
             texts.iter().map(|text| CString::new(text.as_str())).collect()
         };
-        let prepared =
-            CString::new(path).and_then(|p| Ok((p, strings(&self.spec.args)?, strings(&env)?)));
+        let (path, args) = match (registered, self.spec.args.as_slice()) {
+            (false, [name, rest @ ..]) => {
+                let own = [EMULATOR.to_owned(), "-0".to_owned(), name.clone(), path];
+                (EMULATOR.to_owned(), [&own, rest].concat())
+            }
+            (_, args) => (path, args.to_vec()),
+        };
+        let prepared = CString::new(path).and_then(|p| Ok((p, strings(&args)?, strings(&env)?)));
         match prepared {
             Ok((path, args, env)) => {
                 fail(ProgramError::from_execve(&sys::execute(&path, &args, &env)))

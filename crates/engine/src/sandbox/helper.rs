@@ -19,6 +19,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::child::Launch;
 use super::failure::{Doing as _, Failure};
+use super::foreign::Nursery;
 use super::protocol::{Answer, Channel, Ended, Order, Run, WireKind};
 use super::seal::seal;
 use super::stubs::{Shape, Stubs};
@@ -156,6 +157,7 @@ impl Helper {
             filter: &self.filter,
             may_set_groups: self.may_set_groups,
         };
+        let nursery = spec.foreign.map(|_| Nursery::open()).transpose()?;
         let (complaint, complain) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
         let mut namespaces =
             libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
@@ -164,9 +166,14 @@ impl Helper {
         }
         let namespaces = u64::from(namespaces.cast_unsigned());
         match sys::clone_process(namespaces).doing("make a process in new name spaces")? {
-            Side::Parent(process) => Ok(Started { process, complaint }),
+            Side::Parent(process) => {
+                if let Some(nursery) = nursery {
+                    nursery.map(process.as_fd())?;
+                }
+                Ok(Started { process, complaint })
+            }
             Side::Child => {
-                let failure = launch.go();
+                let failure = launch.go(nursery.map(Nursery::child));
                 let text = serde_json::to_vec(&failure).unwrap_or_default();
                 // There is nobody else to tell.
                 let _ = rustix::io::write(&complain, &text);

@@ -13,6 +13,7 @@ use super::failure::Doing as _;
 use super::mounts::copy_of;
 use super::protocol::{CgroupKind, Run, WireKind, WireMount};
 use super::relay::{self, Relay};
+use crate::emulate::Machine;
 
 /// A command, the root it runs in, and what else it sees.
 #[derive(Debug)]
@@ -51,6 +52,9 @@ pub struct Spec {
     pub shm_size: Option<u64>,
     /// Limits of all its processes together.
     pub limits: Limits,
+    /// The machine whose programs [`EMULATOR`](crate::emulate::EMULATOR) runs, which must be
+    /// among the mounts; none if the kernel runs all of them.
+    pub foreign: Option<Machine>,
 }
 
 /// What all processes of a step may use together; none for as much as there is.
@@ -79,6 +83,7 @@ impl From<&Exec> for Spec {
             extra_hosts: exec.extra_hosts.clone(),
             shm_size: exec.shm_size,
             limits: Limits::default(),
+            foreign: None,
         }
     }
 }

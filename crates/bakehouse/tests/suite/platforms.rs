@@ -1,0 +1,141 @@
+//! Builds for other machines than this one: what is shared, what is emulated, what is told.
+
+use std::fs;
+
+use bakehouse_testkit::foreign::arm64_program;
+
+use crate::place::{Place, is_root, skipped, started};
+
+/// The name of the emulator that the tests use.
+const QEMU: &str = "qemu-aarch64-static";
+
+/// A repository whose image is made by a program for arm64, which starts itself again.
+fn write_foreign(place: &Place) {
+    place.write("program", arm64_program());
+    place.write(
+        "Dockerfile",
+        "FROM scratch\nCOPY --chmod=755 program /program\nRUN [\"/program\", \"/program\"]\n",
+    );
+}
+
+/// Where the emulator is; none, and a line that says so, where there is none or nothing can
+/// be built.
+fn emulator() -> Option<(Place, std::path::PathBuf)> {
+    let place = Place::that_builds()?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(QEMU)).find(|path| path.is_file());
+    if found.is_none() || cfg!(not(target_arch = "x86_64")) {
+        skipped("no qemu-aarch64-static on an x86_64 machine");
+        return None;
+    }
+    write_foreign(&place);
+    Some((place, found?))
+}
+
+/// Whether the kernel can register emulators for one user namespace (Linux 6.7).
+fn kernel_registers() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.trim().parse::<u32>().ok());
+    let has = (numbers.next(), numbers.next()) >= (Some(6), Some(7));
+    let kinds = fs::read_to_string("/proc/filesystems").unwrap();
+    let has = has && kinds.contains("binfmt_misc");
+    if !has {
+        skipped("this kernel registers no emulators for one user namespace");
+    }
+    has
+}
+
+#[test]
+fn a_foreign_step_and_what_it_starts_run_in_an_emulator_that_is_found_by_name() {
+    let Some((place, _)) = emulator() else { return };
+    if !kernel_registers() {
+        return;
+    }
+    let local = format!("type=local,dest={}", place.path("tree").display());
+    place.build(&["--platform", "linux/arm64", "-o", &local]).ok();
+    assert_eq!(fs::read_to_string(place.path("tree/ran")).unwrap(), "aarch64\n");
+    assert!(!place.path("tree/dev").exists(), "the emulator is not in the result");
+}
+
+#[test]
+fn an_ordinary_users_foreign_steps_run_too() {
+    let Some((mut place, _)) = emulator() else { return };
+    if !is_root() || !kernel_registers() {
+        return;
+    }
+    place.become_user(65_533);
+    let local = format!("type=local,dest={}", place.path("home/tree").display());
+    place.build(&["--platform", "linux/arm64", "-o", &local]).ok();
+    assert_eq!(fs::read_to_string(place.path("home/tree/ran")).unwrap(), "aarch64\n");
+}
+
+#[test]
+fn an_emulator_can_be_given() {
+    let Some((mut place, qemu)) = emulator() else { return };
+    if !kernel_registers() {
+        return;
+    }
+    fs::copy(qemu, place.path("repo/emulator")).unwrap();
+    place.set("PATH", "/nowhere");
+    let given = "linux/arm64=emulator";
+    place.build(&["--platform", "linux/arm64", "--emulator", given]).ok();
+}
+
+#[test]
+fn what_is_no_emulator_is_refused_before_anything_is_done() {
+    let place = Place::new();
+    write_foreign(&place);
+    place.write("script", "#!/bin/sh\n");
+    let cases = [
+        ("arm64", "is not PLATFORM=PATH"),
+        ("linux/arm64=", "is not PLATFORM=PATH"),
+        ("linux/arm64=missing", "names no file"),
+        ("linux/arm64=script", "is not a static program"),
+        ("linux/pdp11=script", "is for a machine whose programs are not known"),
+    ];
+    for (given, expected) in cases {
+        place.build(&["--emulator", given]).exits(2).says(&[expected]);
+    }
+}
+
+#[test]
+fn without_an_emulator_the_error_says_what_to_install() {
+    let Some(place) = Place::that_builds() else { return };
+    place.write("program", b"\x7fELF\x01\x01\x01 of a machine that nobody has".as_slice());
+    place.write(
+        "Dockerfile",
+        "FROM scratch\nCOPY --chmod=755 program /program\nRUN [\"/program\"]\n",
+    );
+    let told = place.build(&["--platform", "linux/ppc64"]);
+    told.exits(1).says(&["exec format error", "qemu-ppc64-static", "--emulator linux/ppc64=PATH"]);
+}
+
+#[test]
+fn a_native_stage_runs_once_for_all_platforms() {
+    let Some(place) = Place::that_builds() else { return };
+    place.write(
+        "Dockerfile",
+        "FROM --platform=$BUILDPLATFORM machine-base AS tool\nRUN echo made >/tool\n\
+         FROM --platform=$BUILDPLATFORM machine-base AS cross\nARG TARGETARCH\nARG TARGETVARIANT\n\
+         COPY --from=tool /tool /tool\nRUN echo $TARGETARCH$TARGETVARIANT >/out\n\
+         FROM scratch\nCOPY --from=tool /tool /\nCOPY --from=cross /out /\n",
+    );
+    let local = format!("type=local,dest={}", place.path("tree").display());
+    let platforms = "linux/amd64,linux/arm64,linux/arm/v7,linux/amd64/v2,linux/arm64/v8";
+    let events = place.events(&["--platform", platforms, "-o", &local]);
+    let started = started(&events);
+    let runs = |part: &str| started.iter().filter(|(name, _)| name.contains(part)).count();
+    assert_eq!(runs("RUN echo made"), 1, "{started:?}");
+    // One for each; arm64/v8 is arm64.
+    assert_eq!(runs(">/out"), 4, "{started:?}");
+    let cases = [
+        ("linux_amd64", "amd64"),
+        ("linux_arm64", "arm64"),
+        ("linux_arm_v7", "armv7"),
+        ("linux_amd64_v2", "amd64v2"),
+    ];
+    for (folder, expected) in cases {
+        let out = fs::read_to_string(place.path("tree").join(folder).join("out")).unwrap();
+        assert_eq!(out.trim(), expected);
+    }
+}
