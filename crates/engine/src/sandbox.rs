@@ -145,6 +145,12 @@ pub enum SandboxError {
         /// As it is written.
         dest: String,
     },
+    /// A mount would hide what every step needs, or pretend to be it.
+    #[error("nothing can be mounted on `{real}`: every step needs what is there")]
+    MountCovers {
+        /// Where the mount's target leads to.
+        real: String,
+    },
     /// More mounts than fit into a message.
     #[error("a step may have at most {limit} bind mounts")]
     TooManyMounts {
@@ -180,6 +186,7 @@ impl From<Failure> for SandboxError {
                 source: io::Error::from_raw_os_error(errno),
             },
             Failure::User(error) => Self::User(error),
+            Failure::Covers { real } => Self::MountCovers { real },
             Failure::Program { program, why } => Self::Program { program, why },
         }
     }

@@ -348,6 +348,12 @@ fn sandbox_error(error: SandboxError, advice: impl FnOnce() -> String) -> Backen
         SandboxError::MountTarget { .. } => {
             BackendError::Input { what: error.to_string(), hints: Vec::new() }
         }
+        SandboxError::MountCovers { .. } => BackendError::Input {
+            what: error.to_string(),
+            hints: vec![
+                "mount it elsewhere; what `--mount` names may be a link of the image".to_owned(),
+            ],
+        },
         SandboxError::Kernel { ref doing, .. } if doing.starts_with("switch to the") => {
             BackendError::Environment {
                 doing: "run the step's process".to_owned(),

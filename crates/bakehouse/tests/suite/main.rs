@@ -8,6 +8,7 @@ mod changing;
 mod check;
 mod config;
 mod docker;
+mod escapes;
 mod explained;
 mod families;
 mod fleet;

@@ -189,11 +189,11 @@ impl Launch<'_> {
                 attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, *readonly);
                 attributes.set(MountAttrFlags::MOUNT_ATTR_NODEV, !self.insecure());
                 mounts::restrict(source.as_fd(), attributes, dest)?;
-                let (place, _) = stubs::open_place(root, dest, Shape::of(&stat))?;
+                let (place, _) = stubs::open_target(root, dest, Shape::of(&stat))?;
                 mounts::attach(source, place, dest)
             }
             WireKind::Tmpfs { size } => {
-                let (place, made) = stubs::open_place(root, dest, Shape::Directory)?;
+                let (place, made) = stubs::open_target(root, dest, Shape::Directory)?;
                 // A directory that the image has keeps its mode; another is like /tmp.
                 let stat = rustix::fs::fstat(&place).doing_at("look at", dest)?;
                 let mode = if made || stub { 0o1777 } else { stat.st_mode & 0o7777 };
@@ -206,7 +206,7 @@ impl Launch<'_> {
             }
             WireKind::File { .. } => {
                 let file = picked.expect("every file was stashed");
-                let (place, _) = stubs::open_place(root, dest, Shape::File)?;
+                let (place, _) = stubs::open_target(root, dest, Shape::File)?;
                 mounts::attach(file, place, dest)
             }
         }

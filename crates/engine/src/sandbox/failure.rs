@@ -16,6 +16,11 @@ pub(super) enum Failure {
     Kernel(KernelFailure),
     /// The user is not known.
     User(UserError),
+    /// A mount would cover what every step needs.
+    Covers {
+        /// Where it leads to.
+        real: String,
+    },
     /// The command cannot be executed.
     Program {
         /// As it is written.

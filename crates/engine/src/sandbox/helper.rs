@@ -22,7 +22,7 @@ use super::failure::{Doing as _, Failure};
 use super::foreign::Nursery;
 use super::protocol::{Answer, Channel, Ended, Order, Run, WireKind};
 use super::seal::seal;
-use super::stubs::{Shape, Stubs};
+use super::stubs::{Shape, Stubs, refuse_vital};
 use super::sys::{self, Side};
 use super::users;
 use crate::root::Root;
@@ -262,6 +262,7 @@ fn make_stubs(run: &Run, opened: &Opened<'_>, stubs: &mut Stubs) -> Result<Vec<b
     for mount in &run.mounts {
         let real = opened.root.resolve(&mount.dest).map_err(|e| e.source);
         let real = real.doing_at("resolve", &mount.dest)?;
+        refuse_vital(&real)?;
         if covered.iter().any(|other| real.starts_with(other)) {
             fresh.push(false);
             continue;

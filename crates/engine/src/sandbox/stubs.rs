@@ -14,6 +14,19 @@ use rustix::io::Errno;
 use super::failure::{Doing as _, Failure};
 use crate::root::Root;
 
+/// What of `/dev` nothing may be mounted on.
+const VITAL_DEVICES: [&str; 9] = [
+    "/dev",
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+    "/dev/pts",
+    "/dev/ptmx",
+];
+
 /// What a place is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -91,16 +104,39 @@ impl Stubs {
     }
 }
 
+/// Refuses places whose contents every step relies on: what is in `/proc` tells a program
+/// (and this one) what it may do, and a `/dev` without devices lets nothing be masked.
+pub(super) fn refuse_vital(real: &Path) -> Result<(), Failure> {
+    let vital =
+        real.starts_with("/proc") || VITAL_DEVICES.iter().any(|path| real == Path::new(path));
+    if vital { Err(Failure::Covers { real: show(real) }) } else { Ok(()) }
+}
+
 /// Opens the place for a mount at `dest`, making what is missing of it; tells whether
 /// that was anything.
+pub(super) fn open_target(
+    root: &Root,
+    dest: &str,
+    shape: Shape,
+) -> Result<(OwnedFd, bool), Failure> {
+    let real = root.resolve(dest).map_err(|e| e.source).doing_at("resolve", dest)?;
+    refuse_vital(&real)?;
+    open_real(root, &real, shape)
+}
+
+/// Opens `dest`, making what is missing of it; tells whether that was anything.
 pub(super) fn open_place(
     root: &Root,
     dest: &str,
     shape: Shape,
 ) -> Result<(OwnedFd, bool), Failure> {
     let real = root.resolve(dest).map_err(|e| e.source).doing_at("resolve", dest)?;
+    open_real(root, &real, shape)
+}
+
+fn open_real(root: &Root, real: &Path, shape: Shape) -> Result<(OwnedFd, bool), Failure> {
     let mut fresh = false;
-    let place = make_place(root, &real, shape, |_| fresh = true)?;
+    let place = make_place(root, real, shape, |_| fresh = true)?;
     Ok((place, fresh))
 }
 
