@@ -50,6 +50,8 @@ fn print(cx: &mut Context, text: &str) -> Result<(), Failure> {
 }
 
 /// Prints a value as JSON.
-fn print_json(cx: &mut Context, value: &serde_json::Value) -> Result<(), Failure> {
-    print(cx, &format!("{value:#}\n"))
+fn print_json(cx: &mut Context, value: &impl serde::Serialize) -> Result<(), Failure> {
+    let mut text = serde_json::to_string_pretty(value).expect("results have only string keys");
+    text.push('\n');
+    print(cx, &text)
 }

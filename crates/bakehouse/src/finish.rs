@@ -9,7 +9,7 @@ mod files;
 mod layers;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bakehouse_model::oci::{Descriptor, Manifest, Platform, Reference};
 use bakehouse_model::{Digest, EventKind, Key, Record, Snapshot, TransferKind};
@@ -34,7 +34,7 @@ use layers::LayerExports;
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Its configuration and where it comes from.
-    pub lowered: Lowered,
+    pub lowered: Arc<Lowered>,
     /// Its name in the fleet, which it shares with its other platforms.
     pub image: String,
     /// Its place among those.

@@ -157,9 +157,10 @@ impl Request {
     /// The context of each wanted image, by the image's name.
     pub fn contexts(&self) -> Result<BTreeMap<String, ContextSource>, Failure> {
         let wanted = self.fleet.images.iter().filter(|image| self.wanted.contains(&image.name));
+        let mut folders = contexts::Folders::default();
         wanted
             .map(|image| {
-                let context = contexts::of_image(image, &self.root, self.single.as_ref())?;
+                let context = folders.of_image(image, &self.root, self.single.as_ref())?;
                 Ok((image.name.clone(), context))
             })
             .collect()

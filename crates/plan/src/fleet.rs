@@ -281,10 +281,12 @@ impl Fleet {
     /// `names` and all that they stand on.
     pub fn with_needs(&self, names: &BTreeSet<String>) -> BTreeSet<String> {
         let mut all = names.clone();
-        // Parents come first, so one pass from the end sees every need.
-        for image in self.images.iter().rev() {
-            if all.contains(&image.name) {
-                all.extend(image.needs.iter().map(|edge| edge.image.clone()));
+        let mut open: Vec<&str> = names.iter().map(String::as_str).collect();
+        while let Some(name) = open.pop() {
+            for edge in self.image(name).iter().flat_map(|image| &image.needs) {
+                if all.insert(edge.image.clone()) {
+                    open.push(&edge.image);
+                }
             }
         }
         all

@@ -21,6 +21,7 @@ mod stages;
 mod text;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bakehouse_model::oci::{ImageConfig, Platform};
 use bakehouse_model::op::{ContextSource, ImageSource, Network, Ulimit};
@@ -109,7 +110,7 @@ pub enum Base {
     /// An image from a registry, a layout or a root file system.
     Image(Box<BaseImage>),
     /// Another image of the fleet, already lowered.
-    Fleet(Box<Lowered>),
+    Fleet(Arc<Lowered>),
     /// A folder.
     Context(ContextSource),
     /// An empty file system.

@@ -182,7 +182,7 @@ fn finisher(
 ) -> Finisher {
     let plans = lowered.images.iter().enumerate().map(|(order, image)| {
         let plan = finish::Plan {
-            lowered: image.lowered.clone(),
+            lowered: Arc::clone(&image.lowered),
             image: image.image.clone(),
             order,
             references: references.get(&image.image).cloned().unwrap_or_default(),

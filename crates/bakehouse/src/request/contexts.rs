@@ -42,24 +42,72 @@ impl Single {
     }
 }
 
-/// The context of an image below `root`.
-pub(super) fn of_image(
-    image: &Image,
-    root: &Path,
-    single: Option<&Single>,
-) -> Result<ContextSource, Failure> {
-    if let Some(Single { file, context: folder }) = single {
-        return context(folder, file, image);
+/// The folders that are contexts: each is looked at once, however many images have it.
+#[derive(Debug, Default)]
+pub(super) struct Folders {
+    /// Where a folder really is, by how it is called.
+    roots: BTreeMap<PathBuf, PathBuf>,
+    /// What the `.dockerignore` in a folder says, for those whose image has none of its own.
+    ignored: BTreeMap<PathBuf, Vec<String>>,
+}
+
+impl Folders {
+    /// The context of an image below `root`.
+    pub(super) fn of_image(
+        &mut self,
+        image: &Image,
+        root: &Path,
+        single: Option<&Single>,
+    ) -> Result<ContextSource, Failure> {
+        if let Some(Single { file, context: folder }) = single {
+            return self.context(folder, file, image);
+        }
+        match (image.folder(), &image.unbuildable) {
+            (Some(folder), _) => self.context(&root.join(folder), &root.join(&image.file), image),
+            (None, Some(why)) => {
+                Err(Failure::input(vec![Diagnostic { severity: Severity::Error, ..why.clone() }]))
+            }
+            (None, None) => {
+                let (context, name) = (&image.context, &image.name);
+                let what = format!("the context `{context}` of `{name}` is no folder");
+                Err(Failure::new(Kind::Input, what).hint("name a folder of this repository"))
+            }
+        }
     }
-    match (image.folder(), &image.unbuildable) {
-        (Some(folder), _) => context(&root.join(folder), &root.join(&image.file), image),
-        (None, Some(why)) => {
-            Err(Failure::input(vec![Diagnostic { severity: Severity::Error, ..why.clone() }]))
+
+    fn context(
+        &mut self,
+        folder: &Path,
+        dockerfile: &Path,
+        image: &Image,
+    ) -> Result<ContextSource, Failure> {
+        let root = match self.roots.get(folder) {
+            Some(root) => root.clone(),
+            None => self.resolved(folder, image)?,
+        };
+        let mut own = dockerfile.as_os_str().to_owned();
+        own.push(".dockerignore");
+        if let Some(ignore) = ignore_patterns(Path::new(&own))? {
+            return source("context", &root, ignore);
         }
-        (None, None) => {
-            let what = format!("the context `{}` of `{}` is no folder", image.context, image.name);
-            Err(Failure::new(Kind::Input, what).hint("name a folder of this repository"))
+        if !self.ignored.contains_key(&root) {
+            let ignore = ignore_patterns(&root.join(".dockerignore"))?.unwrap_or_default();
+            self.ignored.insert(root.clone(), ignore);
         }
+        source("context", &root, self.ignored[&root].clone())
+    }
+
+    fn resolved(&mut self, folder: &Path, image: &Image) -> Result<PathBuf, Failure> {
+        let root = folder.canonicalize().map_err(|error| {
+            Failure::doing(
+                Kind::Input,
+                format_args!("read the context `{}` of `{}`", folder.display(), image.file),
+                &error,
+            )
+            .hint("--context names the folder that the Dockerfile may copy from")
+        })?;
+        self.roots.insert(folder.to_owned(), root.clone());
+        Ok(root)
     }
 }
 
@@ -83,24 +131,6 @@ pub(super) fn of_definition(
             help: Some("clone it and name the folder, or build it with Docker".to_owned()),
         }])),
     }
-}
-
-fn context(folder: &Path, dockerfile: &Path, image: &Image) -> Result<ContextSource, Failure> {
-    let root = folder.canonicalize().map_err(|error| {
-        Failure::doing(
-            Kind::Input,
-            format_args!("read the context `{}` of `{}`", folder.display(), image.file),
-            &error,
-        )
-        .hint("--context names the folder that the Dockerfile may copy from")
-    })?;
-    let mut own = dockerfile.as_os_str().to_owned();
-    own.push(".dockerignore");
-    let ignore = match ignore_patterns(Path::new(&own))? {
-        Some(patterns) => patterns,
-        None => ignore_patterns(&root.join(".dockerignore"))?.unwrap_or_default(),
-    };
-    source("context", &root, ignore)
 }
 
 fn source(name: &str, root: &Path, ignore: Vec<String>) -> Result<ContextSource, Failure> {

@@ -241,6 +241,9 @@ fn hash_items(tree: &Tree, items: &mut [Item], wanted: &[usize]) -> Result<(), T
             unknown.push(index);
         }
     }
+    if unknown.is_empty() {
+        return Ok(());
+    }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(unknown.len() / MIN_FILES_PER_THREAD).max(1);
     let next = AtomicUsize::new(0);

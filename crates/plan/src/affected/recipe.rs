@@ -152,7 +152,7 @@ impl<'a> Recipes<'a> {
     /// An image on each of its platforms, with what it is called there.
     pub(super) fn own<'r>(&'r self, name: &'r str) -> impl Iterator<Item = (&'r str, &'r Lowered)> {
         let images = self.lowered.images.iter().filter(move |image| image.image == name);
-        images.map(|image| (image.name.as_str(), &image.lowered))
+        images.map(|image| (image.name.as_str(), &*image.lowered))
     }
 
     /// The steps of an image down to those that make the images it stands on, in order.

@@ -1,6 +1,7 @@
 //! All wanted images into one graph, parents first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bakehouse_model::Diagnostic;
 use bakehouse_model::oci::{Platform, Reference};
@@ -34,7 +35,7 @@ pub struct LoweredImage {
     /// Its name in the fleet.
     pub image: String,
     /// Its steps and its configuration.
-    pub lowered: Lowered,
+    pub lowered: Arc<Lowered>,
 }
 
 /// All wanted images in one graph.
@@ -112,7 +113,7 @@ impl LoweringAll<'_> {
     }
 
     fn round(&mut self, platform: Option<&Platform>, images: &BTreeSet<String>) {
-        let mut done: BTreeMap<String, Lowered> = BTreeMap::new();
+        let mut done: BTreeMap<String, Arc<Lowered>> = BTreeMap::new();
         let mut asked = BTreeSet::new();
         let with_needs = self.fleet.with_needs(images);
         for image in self.fleet.images.iter().filter(|image| with_needs.contains(&image.name)) {
@@ -134,7 +135,8 @@ impl LoweringAll<'_> {
             };
             match lower::lower(&request, &bases, &mut self.result.graph) {
                 Ok(lowered) => {
-                    done.insert(image.name.clone(), lowered.clone());
+                    let lowered = Arc::new(lowered);
+                    done.insert(image.name.clone(), Arc::clone(&lowered));
                     // One that is only stood on, for a platform that is not its own, is no
                     // result.
                     if images.contains(&image.name) {
@@ -175,7 +177,7 @@ const TARGET: &str = "\u{1}target:";
 struct FleetBases<'a> {
     fleet: &'a Fleet,
     image: &'a Image,
-    done: &'a BTreeMap<String, Lowered>,
+    done: &'a BTreeMap<String, Arc<Lowered>>,
     known: &'a Known,
 }
 
@@ -185,7 +187,7 @@ impl FleetBases<'_> {
         let lowered = self.done.get(parent);
         lowered.map_or_else(
             || Base::Ask(format!("{TARGET}{parent}")),
-            |lowered| Base::Fleet(Box::new(lowered.clone())),
+            |lowered| Base::Fleet(Arc::clone(lowered)),
         )
     }
 

@@ -105,7 +105,7 @@ impl Lowering<'_> {
             Base::Fleet(lowered) => {
                 self.states[index].image = lowered.config.clone();
                 self.states[index].fs = lowered.root;
-                resolved = lowered.platform;
+                resolved = lowered.platform.clone();
             }
             Base::Context(source) => {
                 let name = format!("load context {}", source.name);

@@ -1,12 +1,12 @@
 //! A plan as text and as a value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bakehouse_model::StepInfo;
+use bakehouse_model::{Location, MissReason, StepId, StepInfo};
 use bakehouse_plan::evaluate::Decision;
 use bakehouse_plan::graph::StepIndex;
 use bakehouse_render::{Causes, Column, ago, bytes, duration, table};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::{Fate, Planned, Pull, bases, sentence};
 use crate::cli::Format;
@@ -46,7 +46,7 @@ pub fn show(shown: &Shown<'_>, format: Format, cx: &mut Context) -> Result<(), F
     let infos = shown.planned.infos();
     let rows = shown.rows(&shown.planned.causes(&infos));
     match format {
-        Format::Json => super::super::print_json(cx, &shown.value(&rows, &infos)),
+        Format::Json => super::super::print_json(cx, &shown.document(&rows, &infos)),
         Format::Text => {
             let text = shown.text(&rows, cx);
             super::super::print(cx, &text)
@@ -60,11 +60,27 @@ impl Shown<'_> {
         let planned = self.planned;
         let ends: BTreeMap<StepIndex, u64> =
             planned.schedule.slots.iter().map(|slot| (slot.step, slot.end_ms)).collect();
-        let images = planned.images.iter();
-        let mut rows: Vec<Row<'_>> =
-            images.map(|(name, root)| self.row((name, *root), causes, &ends)).collect();
+        let costs = self.costs();
+        let mut rows: Vec<Row<'_>> = Vec::with_capacity(planned.images.len());
+        for (name, root) in &planned.images {
+            let cost = costs.get(name.as_str()).copied().unwrap_or_default();
+            rows.push(Row { cost, ..self.row((name, *root), causes, &ends) });
+        }
         rows.sort_by_key(|row| (row.level, row.ends_ms));
         rows
+    }
+
+    /// What the steps that each image brings cost, and whether some of that is a guess.
+    fn costs(&self) -> BTreeMap<&str, (u64, bool)> {
+        let planned = self.planned;
+        let mut costs: BTreeMap<&str, (u64, bool)> = BTreeMap::new();
+        for step in planned.schedule.tails.keys() {
+            let image = planned.graph().step(*step).origin.image.as_str();
+            let (sum, guessed) = costs.entry(image).or_default();
+            *sum = sum.saturating_add(planned.costs.of(*step));
+            *guessed |= planned.costs.guessed.contains(step);
+        }
+        costs
     }
 
     fn row<'r>(
@@ -75,41 +91,36 @@ impl Shown<'_> {
     ) -> Row<'r> {
         let own = self.planned.steps_of(root);
         let runs = own.iter().filter(|step| self.planned.is_expected(**step)).count();
+        let fate = self.planned.fate(root);
         let image = self.request.fleet.image(name.split(' ').next().unwrap_or_default());
         Row {
             name,
             root,
-            fate: self.planned.fate(root),
-            why: self.why(name, root, causes),
+            fate,
+            why: self.why((name, root), fate, causes),
             steps: (runs, own.len()),
-            cost: self.cost(name),
+            cost: (0, false),
             level: image.map_or(0, |image| image.level),
             ends_ms: root.and_then(|root| ends.get(&root).copied()).unwrap_or(0),
         }
     }
 
     /// Why an image is made anew, or on what grounds it is not.
-    fn why(&self, name: &str, root: Option<StepIndex>, causes: &Causes<'_>) -> String {
+    fn why(
+        &self,
+        (name, root): (&str, Option<StepIndex>),
+        fate: Fate,
+        causes: &Causes<'_>,
+    ) -> String {
         let planned = self.planned;
         let Some(root) = root else { return "it has no files".to_owned() };
-        if planned.fate(Some(root)) == Fate::Cached {
+        if fate == Fate::Cached {
             return grounds(planned, root);
         }
         let id = &planned.graph().step(root).id;
         let cause = causes.of(id, &bases(&self.request.fleet, name));
         let cause = cause.map(|cause| sentence(&cause, &self.request.fleet));
         cause.unwrap_or_else(|| "what it copies must be made first".to_owned())
-    }
-
-    /// What the steps that an image brings cost.
-    fn cost(&self, name: &str) -> (u64, bool) {
-        let planned = self.planned;
-        let own = planned.schedule.tails.keys();
-        let own = own.filter(|step| planned.graph().step(**step).origin.image == name);
-        own.fold((0, false), |(sum, guessed), step| {
-            let known = !planned.costs.guessed.contains(step);
-            (sum.saturating_add(planned.costs.of(*step)), guessed || !known)
-        })
     }
 
     fn text(&self, rows: &[Row<'_>], cx: &Context) -> String {
@@ -185,58 +196,122 @@ impl Shown<'_> {
         Some(format!("to pull: {amount}{of}{others}"))
     }
 
-    fn value(&self, rows: &[Row<'_>], infos: &[StepInfo]) -> Value {
+    fn document<'d>(&'d self, rows: &'d [Row<'d>], infos: &'d [StepInfo]) -> Document<'d> {
         let planned = self.planned;
         let schedule = &planned.schedule;
-        let steps =
-            planned.graph().indexes().zip(infos).map(|(index, info)| step(planned, index, info));
-        let critical: Vec<&StepInfo> = schedule
-            .longest_chain(planned.graph())
-            .into_iter()
-            .map(|step| &infos[step.0])
-            .collect();
-        json!({
-            "version": 1,
-            "images": rows.iter().map(|row| self.image(row)).collect::<Vec<_>>(),
-            "steps": steps.collect::<Vec<_>>(),
-            "work": !schedule.slots.is_empty(),
-            "workers": self.request.jobs,
-            "makespan_ms": schedule.makespan_ms,
-            "critical_path_ms": schedule.critical_path_ms,
-            "lower_bound_ms": schedule.lower_bound_ms,
-            "critical_path": {
-                "images": planned.critical_images(),
-                "steps": critical.iter().map(|info| &info.id).collect::<Vec<_>>(),
+        let chain = schedule.longest_chain(planned.graph());
+        let steps = planned.graph().indexes().zip(infos);
+        let bases = self.pull.bases.iter();
+        Document {
+            version: 1,
+            images: rows.iter().map(|row| self.image(row)).collect(),
+            steps: steps.map(|(index, info)| step(planned, index, info)).collect(),
+            work: !schedule.slots.is_empty(),
+            workers: self.request.jobs,
+            makespan_ms: schedule.makespan_ms,
+            critical_path_ms: schedule.critical_path_ms,
+            lower_bound_ms: schedule.lower_bound_ms,
+            critical_path: CriticalPath {
+                images: planned.critical_images(),
+                steps: chain.into_iter().map(|step| &infos[step.0].id).collect(),
             },
-            "pull": {
-                "bytes": self.pull.bytes(),
-                "bases": self.pull.bases.iter()
-                    .map(|(reference, bytes)| json!({ "reference": reference, "bytes": bytes }))
-                    .collect::<Vec<_>>(),
-                "others": self.pull.others,
+            pull: PullDocument {
+                bytes: self.pull.bytes(),
+                bases: bases.map(|(reference, bytes)| PulledBase { reference, bytes }).collect(),
+                others: self.pull.others,
             },
-        })
+        }
     }
 
-    fn image(&self, row: &Row<'_>) -> Value {
+    fn image<'d>(&'d self, row: &'d Row<'d>) -> ImageDocument<'d> {
         let name = row.name.split(' ').next().unwrap_or_default();
         let needs = self.request.fleet.image(name).map(|image| &image.needs);
-        let needs = needs.into_iter().flatten().map(|edge| &edge.image).collect::<Vec<_>>();
-        let created = row.root.and_then(|root| created_ms(self.planned, root));
-        json!({
-            "name": row.name,
-            "plan": row.fate.word(),
-            "why": row.why,
-            "needs": needs,
-            "level": row.level,
-            "steps": { "run": row.steps.0, "all": row.steps.1 },
-            "cost_ms": row.cost.0,
-            "estimated": row.cost.1,
-            "ends_ms": row.ends_ms,
-            "built_at_ms": created,
-            "tags": self.tags.get(name).cloned().unwrap_or_default(),
-        })
+        let (run, all) = row.steps;
+        ImageDocument {
+            name: row.name,
+            plan: row.fate.word(),
+            why: &row.why,
+            needs: needs.into_iter().flatten().map(|edge| edge.image.as_str()).collect(),
+            level: row.level,
+            steps: StepCounts { run, all },
+            cost_ms: row.cost.0,
+            estimated: row.cost.1,
+            ends_ms: row.ends_ms,
+            built_at_ms: row.root.and_then(|root| created_ms(self.planned, root)),
+            tags: self.tags.get(name).map(Vec::as_slice).unwrap_or_default(),
+        }
     }
+}
+
+/// What `--format json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    version: u32,
+    images: Vec<ImageDocument<'a>>,
+    steps: Vec<StepDocument<'a>>,
+    work: bool,
+    workers: usize,
+    makespan_ms: u64,
+    critical_path_ms: u64,
+    lower_bound_ms: u64,
+    critical_path: CriticalPath<'a>,
+    pull: PullDocument<'a>,
+}
+
+#[derive(Serialize)]
+struct ImageDocument<'a> {
+    name: &'a str,
+    plan: &'static str,
+    why: &'a str,
+    needs: Vec<&'a str>,
+    level: usize,
+    steps: StepCounts,
+    cost_ms: u64,
+    estimated: bool,
+    ends_ms: u64,
+    built_at_ms: Option<u64>,
+    tags: &'a [String],
+}
+
+#[derive(Serialize)]
+struct StepCounts {
+    run: usize,
+    all: usize,
+}
+
+#[derive(Serialize)]
+struct StepDocument<'a> {
+    id: &'a StepId,
+    name: &'a str,
+    image: &'a str,
+    stage: &'a str,
+    location: Option<&'a Location>,
+    images: &'a BTreeSet<String>,
+    needs: &'a [StepId],
+    plan: &'static str,
+    reason: Option<&'a MissReason>,
+    cost_ms: u64,
+    estimated: bool,
+    critical: bool,
+}
+
+#[derive(Serialize)]
+struct CriticalPath<'a> {
+    images: Vec<String>,
+    steps: Vec<&'a StepId>,
+}
+
+#[derive(Serialize)]
+struct PullDocument<'a> {
+    bytes: Option<u64>,
+    bases: Vec<PulledBase<'a>>,
+    others: usize,
+}
+
+#[derive(Serialize)]
+struct PulledBase<'a> {
+    reference: &'a str,
+    bytes: &'a Option<u64>,
 }
 
 impl Planned<'_> {
@@ -250,28 +325,27 @@ impl Planned<'_> {
     }
 }
 
-fn step(planned: &Planned<'_>, index: StepIndex, info: &StepInfo) -> Value {
-    let step = planned.graph().step(index);
+fn step<'a>(planned: &'a Planned<'_>, index: StepIndex, info: &'a StepInfo) -> StepDocument<'a> {
     let plan = match planned.evaluation.decision(index) {
         Decision::Hit(_) | Decision::Built(_) => "cached",
         Decision::Run(_) if info.planned => "run",
         _ if info.planned => "depends",
         _ => "unneeded",
     };
-    json!({
-        "id": info.id,
-        "name": info.name,
-        "image": info.image,
-        "stage": info.stage,
-        "location": info.location,
-        "images": step.images,
-        "needs": info.needs,
-        "plan": plan,
-        "reason": planned.miss(index),
-        "cost_ms": info.cost_ms,
-        "estimated": planned.costs.guessed.contains(&index),
-        "critical": info.critical,
-    })
+    StepDocument {
+        id: &info.id,
+        name: &info.name,
+        image: &info.image,
+        stage: &info.stage,
+        location: info.location.as_ref(),
+        images: &planned.graph().step(index).images,
+        needs: &info.needs,
+        plan,
+        reason: planned.miss(index),
+        cost_ms: info.cost_ms,
+        estimated: planned.costs.guessed.contains(&index),
+        critical: info.critical,
+    }
 }
 
 fn time(row: &Row<'_>) -> String {
