@@ -101,7 +101,8 @@ pub struct Shape {
     /// A resource limit of RUN, such as nofile=1024:4096
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub ulimit: Vec<String>,
-    /// Allow what a Dockerfile may ask for: security.insecure, network.host
+    /// Allow what a Dockerfile or a definition may ask for: security.insecure, network.host,
+    /// fs.write=FOLDER
     #[arg(long, value_name = "ENTITLEMENT")]
     pub allow: Vec<String>,
     /// Steps that run at once (default: the number of processors)
@@ -158,7 +159,10 @@ pub struct BuildArgs {
     /// Run programs of another platform with this one: linux/arm64=/usr/bin/qemu-aarch64-static
     #[arg(long, value_name = "PLATFORM=PATH")]
     pub emulator: Vec<String>,
-    /// Write the result: type=oci|docker|tar|local|image|registry[,dest=PATH]
+    /// Annotate the image: [manifest|index|manifest-descriptor|index-descriptor[PLATFORM],...:]KEY=VALUE
+    #[arg(long, value_name = "SPEC")]
+    pub annotation: Vec<String>,
+    /// Write the result: type=oci|docker|tar|local|image|registry|cacheonly[,dest=PATH]
     #[arg(short = 'o', long, value_name = "SPEC")]
     pub output: Vec<String>,
     /// Load the images into the Docker Engine

@@ -6,6 +6,12 @@ use bakehouse_plan::codes::{self, Code};
 /// Codes of what is found when files are read, and when a build meets the world.
 static OWN: &[Code] = &[
     Code {
+        code: "bad-output",
+        severity: Severity::Error,
+        about: "an image's definition says something of outputs that cannot be done",
+        help: "correct it, or override it with `-o` or `--set NAME.output=`",
+    },
+    Code {
         code: "base-not-found",
         severity: Severity::Error,
         about: "a base cannot be had from its registry",

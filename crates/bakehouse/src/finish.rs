@@ -22,13 +22,13 @@ use bakehouse_store::layout::{LayoutImage, MAX_DOCUMENT};
 
 use crate::backends::client_error;
 use crate::memory::store_error;
-use crate::outputs::Outputs;
+use crate::outputs::{Level, Outputs, Packing, Wanted};
 use crate::transfer::Transfer;
 
 pub use docker::engine_address;
 pub use files::write_files;
 
-use layers::LayerExports;
+use layers::{LayerExports, Way};
 
 /// An image to finish.
 #[derive(Debug, Clone)]
@@ -69,11 +69,11 @@ pub struct Finisher {
     /// Who pushes.
     pub client: Client,
     /// What is wanted.
-    pub outputs: Outputs,
+    pub wanted: Wanted,
     /// The images, by name.
     pub plans: BTreeMap<String, Plan>,
-    /// Where the Docker Engine is, if images are loaded.
-    pub docker: Option<String>,
+    /// Where the Docker Engine is.
+    pub docker: String,
     layers: LayerExports,
     /// Manifests of images whose other platforms are not all made yet.
     parts: Mutex<BTreeMap<String, BTreeMap<String, Made>>>,
@@ -82,25 +82,25 @@ pub struct Finisher {
 
 impl std::fmt::Debug for Finisher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Finisher").field("outputs", &self.outputs).finish_non_exhaustive()
+        f.debug_struct("Finisher").field("wanted", &self.wanted).finish_non_exhaustive()
     }
 }
 
 impl Finisher {
-    /// Finishes the images of `plans` as `outputs` say.
+    /// Finishes the images of `plans` as they are wanted.
     pub fn new(
         store: Store,
         client: Client,
-        outputs: Outputs,
+        wanted: Wanted,
         plans: BTreeMap<String, Plan>,
-        docker: Option<String>,
+        docker: String,
     ) -> Self {
-        let epochs = plans.values().map(|plan| plan.lowered.epoch).max().flatten();
-        let layers = LayerExports::new(&store, &outputs, epochs);
+        let ways = plans.values().map(|plan| (&wanted.image(&plan.image).packing, plan));
+        let layers = LayerExports::new(&store, ways.map(|(packing, plan)| way(packing, plan)));
         Self {
             store,
             client,
-            outputs,
+            wanted,
             plans,
             docker,
             layers,
@@ -126,13 +126,15 @@ impl Finisher {
                 return Ok(self.as_made(plan, snapshot, &manifest, &bytes));
             }
         }
-        let layers = self.layers.all(&snapshot)?;
-        let types = self.outputs.types;
+        let packing = &self.outputs(plan).packing;
+        let layers = self.layers.all(&snapshot, way(packing, plan))?;
+        let types = packing.types;
         let config = assemble::config(&plan.lowered.config, &layers, plan.lowered.epoch);
         let config = assemble::document(&config);
         let digest = self.store.put_blob(&config).map_err(store_error)?;
         let config = Descriptor::new(assemble::config_type(types), digest, config.len() as u64);
-        let manifest = assemble::manifest(config, &layers, types);
+        let mut manifest = assemble::manifest(config, &layers, types);
+        manifest.annotations = packing.annotations.of(Level::Manifest, &plan.lowered.platform);
         let bytes = assemble::document(&manifest);
         let digest = self.store.put_blob(&bytes).map_err(store_error)?;
         self.store.put_result(&key, &digest).map_err(store_error)?;
@@ -140,9 +142,13 @@ impl Finisher {
     }
 
     fn as_made(&self, plan: &Plan, snapshot: Snapshot, manifest: &Manifest, bytes: &[u8]) -> Made {
-        let media_type = assemble::manifest_type(self.outputs.types);
+        let packing = &self.outputs(plan).packing;
+        let media_type = assemble::manifest_type(packing.types);
+        let descriptor = Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64);
+        let platform = &plan.lowered.platform;
+        let annotations = packing.annotations.of(Level::ManifestDescriptor, platform);
         Made {
-            manifest: Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64),
+            manifest: Descriptor { annotations, ..descriptor },
             config: manifest.config.digest.clone(),
             roots: vec![(plan.lowered.platform.clone(), snapshot)],
             epoch: plan.lowered.epoch,
@@ -153,13 +159,12 @@ impl Finisher {
 
     /// What an image depends on besides the bytes of its layers.
     fn key(&self, plan: &Plan, record: Option<&Record>) -> Key {
-        let outputs = &self.outputs;
-        let types = assemble::manifest_type(outputs.types);
+        let packing = &self.outputs(plan).packing;
         let parts = (
-            "image-v1",
+            "image-v2",
             record.map(|record| &record.snapshot),
-            &plan.lowered.config,
-            (outputs.compression, outputs.level, types, plan.lowered.epoch),
+            (&plan.lowered.config, &plan.lowered.platform, plan.lowered.epoch),
+            (packing, assemble::manifest_type(packing.types)),
         );
         Key(Digest::of(serde_json::to_vec(&parts).expect("documents have only string keys")))
     }
@@ -206,9 +211,8 @@ impl Finisher {
         made: &Made,
         emit: &(dyn Fn(EventKind) + Sync),
     ) -> Result<(), BackendError> {
-        let Some(address) = &self.docker else { return Ok(()) };
         let layout = layout_image(image, made);
-        docker::load(&self.store, address, &layout)?;
+        docker::load(&self.store, &self.docker, &layout)?;
         for reference in &layout.references {
             emit(EventKind::TagMoved {
                 image: image.to_owned(),
@@ -218,6 +222,16 @@ impl Finisher {
             });
         }
         Ok(())
+    }
+}
+
+/// How the layers of an image become blobs.
+fn way(packing: &Packing, plan: &Plan) -> Way {
+    Way {
+        compression: packing.compression,
+        level: packing.level,
+        force: packing.force_compression,
+        clamp: plan.lowered.epoch.filter(|_| !packing.keep_times),
     }
 }
 
@@ -232,7 +246,7 @@ pub(super) fn layout_image(image: &str, made: &Made) -> LayoutImage {
 
 impl Finish for Finisher {
     fn prepare(&self, record: &Record) {
-        if self.wants_blobs() {
+        if self.plans.values().any(|plan| self.outputs(plan).wants_image()) {
             self.layers.prepare(&record.snapshot);
         }
     }
@@ -255,10 +269,10 @@ impl Finish for Finisher {
         });
         let Some(made) = self.whole(image, plan, made)? else { return Ok(()) };
         self.store.put_image(&plan.image, &made.manifest.digest).map_err(store_error)?;
-        if self.outputs.push && plan.named {
+        if self.outputs(plan).push && plan.named {
             self.push(image, &made, emit)?;
         }
-        if self.outputs.load && plan.named {
+        if self.outputs(plan).load && plan.named {
             self.load(image, &made, emit)?;
         }
         if let Ok(mut all) = self.made.lock() {
@@ -287,20 +301,26 @@ impl Finisher {
             let platform = Some(plan.lowered.platform.clone());
             Some(Descriptor { platform, ..parts.get(*name)?.manifest.clone() })
         });
-        let types = self.outputs.types;
-        let bytes = assemble::document(&assemble::index(manifests.collect(), types));
+        let Packing { types, annotations, .. } = &self.outputs(plan).packing;
+        let types = *types;
+        let mut index = assemble::index(manifests.collect(), types);
+        let platform = &plan.lowered.platform;
+        index.annotations = annotations.of(Level::Index, platform);
+        let bytes = assemble::document(&index);
         let digest = self.store.put_blob(&bytes).map_err(store_error)?;
-        let manifest = Descriptor::new(assemble::index_type(types), digest, bytes.len() as u64);
+        let manifest = Descriptor {
+            annotations: annotations.of(Level::IndexDescriptor, platform),
+            ..Descriptor::new(assemble::index_type(types), digest, bytes.len() as u64)
+        };
         let roots =
             all.iter().filter_map(|(name, _)| parts.get(*name)).flat_map(|p| p.roots.clone());
         let roots = roots.collect();
         Ok(Some(Made { manifest, roots, ..made }))
     }
 
-    fn wants_blobs(&self) -> bool {
-        let only_trees = !self.outputs.files.is_empty()
-            && self.outputs.files.iter().all(|file| !file.kind.is_image());
-        self.outputs.push || self.outputs.load || !only_trees
+    /// What is wanted of an image.
+    fn outputs(&self, plan: &Plan) -> &Outputs {
+        self.wanted.image(&plan.image)
     }
 
     fn bytes(&self, made: &Made) -> u64 {

@@ -1,26 +1,44 @@
-//! `--output`, `--load`, `--push`, `--tag`: what is to be made of the images, and where.
+//! What is to be made of the images, and where it goes.
+//!
+//! The command line (`--output`, `--load`, `--push`, `--tag`) speaks of all images that were
+//! asked for. A definition (a bake target's `output`) speaks of its own image; if the command
+//! line gives outputs, those count instead, as with `docker buildx bake --set *.output=`.
 
-use std::path::PathBuf;
+mod annotations;
+mod spec;
 
-use bakehouse_model::Compression;
-use bakehouse_model::oci::Reference;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bakehouse_model::oci::{Platform, Reference};
+use bakehouse_model::{Compression, Diagnostic, Severity};
 use bakehouse_plan::assemble::MediaTypes;
+use bakehouse_plan::fleet::{Image, LoweredFleet};
+use serde::Serialize;
 
 use crate::cli::BuildArgs;
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
+use crate::request::{self, Request};
 
-/// Everything that is wanted of the images.
+pub use annotations::{Annotations, Level};
+
+use spec::Spec;
+
+/// What is wanted of every image.
 #[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Of images whose definitions do not say.
+    pub all: Outputs,
+    /// Of those whose definitions do.
+    pub own: BTreeMap<String, Outputs>,
+}
+
+/// What is wanted of one image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outputs {
-    /// How layers are packed.
-    pub compression: Compression,
-    /// How hard they are compressed.
-    pub level: Option<u8>,
-    /// Whether blobs are made anew where others exist.
-    pub force_compression: bool,
-    /// Names of media types.
-    pub types: MediaTypes,
+    /// How it is packed.
+    pub packing: Packing,
     /// `--tag`, and `name=` of an output.
     pub tags: Vec<Reference>,
     /// Push to registries.
@@ -31,17 +49,37 @@ pub struct Outputs {
     pub files: Vec<FileOutput>,
 }
 
+/// What decides the bytes of an image besides what is in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Packing {
+    /// How layers are packed.
+    pub compression: Compression,
+    /// How hard they are compressed.
+    pub level: Option<u8>,
+    /// Whether blobs are made anew where others exist.
+    pub force_compression: bool,
+    /// Whether the layers' times may be later than `SOURCE_DATE_EPOCH`.
+    pub keep_times: bool,
+    /// Names of media types.
+    #[serde(skip)]
+    pub types: MediaTypes,
+    /// Notes on the image.
+    pub annotations: Annotations,
+}
+
 /// A file or folder to write.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileOutput {
     /// What to write.
     pub kind: OutputKind,
     /// Where; standard output if none.
     pub dest: Option<PathBuf>,
+    /// Whether each platform gets a folder; if there are several, if none.
+    pub split: Option<bool>,
 }
 
 /// What can be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OutputKind {
     /// An OCI layout in a tar.
     OciTar,
@@ -70,52 +108,211 @@ impl OutputKind {
     pub fn is_image(self) -> bool {
         matches!(self, Self::OciTar | Self::OciFolder | Self::DockerTar)
     }
+
+    /// Whether it is a folder, which several images may share.
+    fn is_folder(self) -> bool {
+        matches!(self, Self::OciFolder | Self::Local)
+    }
 }
 
-/// One `--output`, read.
-#[derive(Default)]
-struct Spec {
-    kind: String,
-    dest: Option<String>,
-    name: Vec<String>,
-    push: bool,
-    tar: Option<bool>,
-    oci_types: Option<bool>,
-    compression: Option<Compression>,
-    level: Option<u8>,
-    force: bool,
+/// What the command line says of outputs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Given<'a> {
+    /// `--output`.
+    pub outputs: &'a [String],
+    /// `--tag`.
+    pub tags: &'a [String],
+    /// `--push`.
+    pub push: bool,
+    /// `--load`.
+    pub load: bool,
+    /// `--annotation`.
+    pub annotations: &'a [String],
+}
+
+impl<'a> From<&'a BuildArgs> for Given<'a> {
+    fn from(args: &'a BuildArgs) -> Self {
+        Self {
+            outputs: &args.output,
+            tags: &args.tag,
+            push: args.push,
+            load: args.load,
+            annotations: &args.annotation,
+        }
+    }
+}
+
+impl Wanted {
+    /// What the command line and the definitions of the images ask for.
+    pub fn of(given: Given<'_>, request: &Request, cx: &Context) -> Result<Self, Failure> {
+        let all = Outputs::all(given, &[], (&cx.cwd, cx))?;
+        let mut own = BTreeMap::new();
+        for image in request.fleet.images.iter().filter(|i| request.wanted.contains(&i.name)) {
+            let options = &image.options;
+            let says = !options.outputs.is_empty() && given.outputs.is_empty();
+            if !says && options.annotations.is_empty() {
+                continue;
+            }
+            let (outputs, folder): (&[String], &Path) =
+                if says { (&options.outputs, &request.root) } else { (given.outputs, &cx.cwd) };
+            let given = Given { outputs, ..given };
+            let wanted = Outputs::all(given, &options.annotations, (folder, cx));
+            let mut wanted = wanted
+                .and_then(|wanted| if says { wanted.within(request) } else { Ok(wanted) })
+                .map_err(|failure| in_definition(image, &failure))?;
+            // As with bake, a target's tags count and the name of its output does not.
+            if given.tags.is_empty() && image.tags > 0 {
+                wanted.tags.clear();
+            }
+            own.insert(image.name.clone(), wanted);
+        }
+        let wanted = Self { all, own };
+        wanted.refuse_collisions(request)?;
+        Ok(wanted)
+    }
+
+    /// What is wanted of an image.
+    pub fn image(&self, name: &str) -> &Outputs {
+        self.own.get(name).unwrap_or(&self.all)
+    }
+
+    /// No annotation may be lost.
+    pub fn refuse_annotations(&self, lowered: &LoweredFleet) -> Result<(), Failure> {
+        let mut platforms: BTreeMap<&String, Vec<&Platform>> = BTreeMap::new();
+        for image in &lowered.images {
+            platforms.entry(&image.image).or_default().push(&image.lowered.platform);
+        }
+        for (name, platforms) in platforms {
+            let has_index = platforms.len() > 1;
+            let annotations = &self.image(name).packing.annotations;
+            if let Some(why) = annotations.misfit(&platforms, has_index) {
+                return Err(Failure::new(Kind::Usage, format!("`{name}`: {why}"))
+                    .hint("--platform says for which platforms an image is built"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something goes to standard output.
+    pub fn takes_stdout(&self) -> bool {
+        let mut all = std::iter::once(&self.all).chain(self.own.values());
+        all.any(|outputs| outputs.files.iter().any(|file| file.dest.is_none()))
+    }
+
+    /// Images that are wanted alike, for each file that they go to: those of the command line
+    /// together, each other one by itself.
+    pub fn files<'a>(&'a self, named: &'a [&String]) -> Vec<(&'a FileOutput, Vec<&'a String>)> {
+        let mut all: Vec<(&FileOutput, Vec<&String>)> = Vec::new();
+        let together: Vec<&String> =
+            named.iter().copied().filter(|name| self.image(name).files == self.all.files).collect();
+        if !together.is_empty() {
+            all.extend(self.all.files.iter().map(|file| (file, together.clone())));
+        }
+        for name in named.iter().copied().filter(|name| !together.contains(name)) {
+            all.extend(self.image(name).files.iter().map(|file| (file, vec![name])));
+        }
+        all
+    }
+
+    /// Two images cannot be one file.
+    fn refuse_collisions(&self, request: &Request) -> Result<(), Failure> {
+        let named: Vec<&String> = request.named.iter().collect();
+        let mut seen: BTreeMap<Option<&Path>, &String> = BTreeMap::new();
+        for (file, images) in self.files(&named) {
+            let (Some(image), false) = (images.first(), file.kind.is_folder()) else { continue };
+            if let Some(other) = seen.insert(file.dest.as_deref(), image) {
+                let dest = file.dest.as_ref();
+                let dest = dest.map_or("standard output".into(), |dest| dest.display().to_string());
+                let what = format!("`{other}` and `{image}` are both to be written to `{dest}`");
+                return Err(Failure::new(Kind::Usage, what)
+                    .hint("name one of the images, or give -o for all of them"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with an image's own outputs is wrong in the file that describes it.
+fn in_definition(image: &Image, failure: &Failure) -> Failure {
+    Failure::input(vec![Diagnostic {
+        location: Some(image.location()),
+        severity: Severity::Error,
+        code: "bad-output".to_owned(),
+        message: format!("what `{}` says of outputs: {}", image.name, failure.causes.join(": ")),
+        help: failure.hints.first().cloned(),
+    }])
 }
 
 impl Outputs {
-    /// What the command line asks for.
-    pub fn parse(args: &BuildArgs, cx: &Context) -> Result<Self, Failure> {
-        let mut outputs = Self::sent(&args.tag, args.push, args.load)?;
+    fn all(
+        given: Given<'_>,
+        annotations: &[String],
+        at: (&Path, &Context),
+    ) -> Result<Self, Failure> {
+        let mut outputs = Self::sent(given.tags, given.push, given.load)?;
         let mut compression = None;
-        for text in &args.output {
-            let spec = parse(text)?;
+        for text in annotations.iter().chain(given.annotations) {
+            outputs.packing.annotations.read(text)?;
+        }
+        for text in given.outputs.iter().filter(|text| !text.is_empty()) {
+            let spec = spec::parse(text)?;
             compression = spec.compression.or(compression);
-            outputs.level = spec.level.or(outputs.level);
-            outputs.force_compression |= spec.force;
-            outputs.push |= spec.push;
+            let packing = &mut outputs.packing;
+            packing.level = spec.level.or(packing.level);
+            packing.force_compression |= spec.force;
+            packing.keep_times |= spec.rewrite_timestamp == Some(false);
+            packing.annotations.extend(&spec.annotations);
             if spec.oci_types == Some(false) {
-                outputs.types = MediaTypes::Docker;
+                packing.types = MediaTypes::Docker;
             }
+            outputs.push |= spec.push;
             for name in &spec.name {
                 let parsed = name.parse().map_err(|error| Failure::from_error(Kind::Usage, &error));
                 outputs.tags.push(parsed?);
             }
-            outputs.add(text, &spec, cx)?;
+            outputs.add(text, &spec, at)?;
         }
-        outputs.compression = compression.unwrap_or(outputs.default_compression());
-        if outputs.compression == Compression::Zstd && outputs.types == MediaTypes::Docker {
-            return Err(Failure::new(Kind::Usage, "Docker's media types know no zstd layers")
-                .hint("leave out oci-mediatypes=false, or use compression=gzip"));
-        }
+        outputs.packing.compression = compression.unwrap_or(outputs.default_compression());
+        outputs.refuse_what_docker_lacks()?;
         Ok(outputs)
     }
 
+    /// A file of the repository may not say that files elsewhere are to be written.
+    fn within(self, request: &Request) -> Result<Self, Failure> {
+        let allowed = |dest: &Path| {
+            let mut folders = std::iter::once(&request.root).chain(&request.writables);
+            request::whole(dest).is_some_and(|dest| folders.any(|f| dest.starts_with(f)))
+        };
+        let dests = self.files.iter().filter_map(|file| file.dest.as_deref());
+        match dests.into_iter().find(|dest| !allowed(dest)) {
+            None => Ok(self),
+            Some(dest) => {
+                let what = format!("`{}` is outside of the repository", dest.display());
+                let folder = dest.parent().unwrap_or(dest).display();
+                Err(Failure::new(Kind::Usage, what)
+                    .hint(format!("if that is meant, build with `--allow fs.write={folder}`")))
+            }
+        }
+    }
+
+    fn refuse_what_docker_lacks(&self) -> Result<(), Failure> {
+        let packing = &self.packing;
+        if packing.types == MediaTypes::Oci {
+            return Ok(());
+        }
+        if packing.compression == Compression::Zstd {
+            return Err(Failure::new(Kind::Usage, "Docker's media types know no zstd layers")
+                .hint("leave out oci-mediatypes=false, or use compression=gzip"));
+        }
+        if packing.annotations.need_oci() {
+            return Err(Failure::new(Kind::Usage, "Docker's media types know no such annotations")
+                .hint("leave out oci-mediatypes=false, or annotate manifests only"));
+        }
+        Ok(())
+    }
+
     /// Images that go nowhere but to registries and to the Docker Engine.
-    pub fn sent(tags: &[String], push: bool, load: bool) -> Result<Self, Failure> {
+    fn sent(tags: &[String], push: bool, load: bool) -> Result<Self, Failure> {
         let parse = |tag: &String| {
             tag.parse().map_err(|error| {
                 Failure::from_error(Kind::Usage, &error).hint("-t takes an image reference")
@@ -125,10 +322,15 @@ impl Outputs {
         Ok(Self { tags, push, load, ..Self::default() })
     }
 
-    fn add(&mut self, text: &str, spec: &Spec, cx: &Context) -> Result<(), Failure> {
-        let file = spec.dest.as_deref().filter(|dest| *dest != "-").map(|dest| cx.cwd.join(dest));
+    fn add(
+        &mut self,
+        text: &str,
+        spec: &Spec,
+        (folder, cx): (&Path, &Context),
+    ) -> Result<(), Failure> {
+        let file = spec.dest.as_deref().filter(|dest| *dest != "-").map(|dest| folder.join(dest));
         let kind = match spec.kind.as_str() {
-            "image" => return Ok(()),
+            "image" | "cacheonly" => return Ok(()),
             "registry" => {
                 self.push = true;
                 return Ok(());
@@ -147,14 +349,14 @@ impl Outputs {
                     Kind::Usage,
                     format!("--output `{text}`: type `{other}` is not known"),
                 )
-                .hint("oci, docker, tar, local, image and registry are"));
+                .hint(spec::KINDS));
             }
         };
-        let folder = matches!(kind, OutputKind::Local | OutputKind::OciFolder);
-        if folder && file.is_none() {
+        let is_folder = kind.is_folder();
+        if is_folder && file.is_none() {
             return Err(Failure::new(Kind::Usage, format!("--output `{text}` needs dest=FOLDER")));
         }
-        if !folder && spec.dest.is_none() && cx.is_terminal {
+        if !is_folder && spec.dest.is_none() && cx.is_terminal {
             return Err(Failure::new(
                 Kind::Usage,
                 format!("--output `{text}` would write an archive to the terminal"),
@@ -162,109 +364,30 @@ impl Outputs {
             .hint("add dest=FILE, or dest=- if that is meant"));
         }
         if let Some(path) = &file
-            && !folder
-            && !path.parent().is_some_and(std::path::Path::is_dir)
+            && !is_folder
+            && !path.parent().is_some_and(Path::is_dir)
         {
             let what = format!("there is no folder for `{}`", path.display());
             return Err(Failure::new(Kind::Usage, what).hint("make it first"));
         }
-        self.files.push(FileOutput { kind, dest: file });
+        self.files.push(FileOutput { kind, dest: file, split: spec.split });
         Ok(())
     }
 
     /// What leaves the machine is packed so that everybody reads it; what stays, so that it
     /// is quick.
     fn default_compression(&self) -> Compression {
-        let leaves = self.push || self.load || self.files.iter().any(|file| file.kind.is_image());
+        let leaves = self.push
+            || self.load
+            || self.packing.types == MediaTypes::Docker
+            || self.files.iter().any(|file| file.kind.is_image());
         if leaves { Compression::Gzip } else { Compression::Zstd }
     }
-}
 
-fn parse(text: &str) -> Result<Spec, Failure> {
-    let mut spec = Spec::default();
-    if !text.contains('=') {
-        // As buildx: a bare path is a folder, `-` is a tar.
-        let kind = if text == "-" { "tar" } else { "local" };
-        return Ok(Spec { kind: kind.to_owned(), dest: Some(text.to_owned()), ..spec });
-    }
-    let fields = split_fields(text);
-    for field in &fields {
-        let (key, value) = field.split_once('=').unwrap_or((field, ""));
-        set(&mut spec, text, key.trim(), value.trim())?;
-    }
-    if spec.kind.is_empty() {
-        return Err(Failure::new(Kind::Usage, format!("--output `{text}` has no type="))
-            .hint("oci, docker, tar, local, image and registry are"));
-    }
-    Ok(spec)
-}
-
-fn set(spec: &mut Spec, text: &str, key: &str, value: &str) -> Result<(), Failure> {
-    let wrong = |what: &str| Failure::new(Kind::Usage, format!("--output `{text}`: {what}"));
-    let flag = || match value {
-        "true" | "1" | "" => Ok(true),
-        "false" | "0" => Ok(false),
-        _ => Err(wrong(&format!("`{key}` is true or false"))),
-    };
-    match key {
-        "type" => spec.kind = value.to_owned(),
-        "dest" => spec.dest = Some(value.to_owned()),
-        "name" => spec.name = value.split(',').map(str::to_owned).collect(),
-        "push" => spec.push = flag()?,
-        "tar" => spec.tar = Some(flag()?),
-        "oci-mediatypes" => spec.oci_types = Some(flag()?),
-        "force-compression" => spec.force = flag()?,
-        "compression" => {
-            spec.compression = Some(match value {
-                "gzip" => Compression::Gzip,
-                "zstd" => Compression::Zstd,
-                "uncompressed" => Compression::Uncompressed,
-                _ => return Err(wrong("compression is gzip, zstd or uncompressed")),
-            });
-        }
-        "compression-level" => {
-            let level = value.parse().map_err(|_| wrong("compression-level is a number"))?;
-            spec.level = Some(level);
-        }
-        _ => {
-            return Err(wrong(&format!("`{key}` is not known")).hint(
-                "type, dest, name, push, tar, compression, compression-level, force-compression \
-                 and oci-mediatypes are",
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Comma-separated; a field in double quotes may have commas in it, as in CSV.
-fn split_fields(text: &str) -> Vec<String> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    for c in text.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            c => fields.last_mut().expect("there is always one").push(c),
-        }
-    }
-    fields
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outputs_are_read_as_buildx_reads_them() {
-        let oci = parse("type=oci,dest=x.tar,compression=zstd").unwrap();
-        assert_eq!((oci.kind.as_str(), oci.dest.as_deref()), ("oci", Some("x.tar")));
-        assert_eq!(oci.compression, Some(Compression::Zstd));
-        let names = parse("type=image,\"name=a,b\",push=true").unwrap();
-        assert_eq!((names.name, names.push), (vec!["a".to_owned(), "b".to_owned()], true));
-        let folder = parse("out").unwrap();
-        assert_eq!((folder.kind.as_str(), folder.dest.as_deref()), ("local", Some("out")));
-        for text in ["type=oci,x=1", "dest=x", "type=oci,compression=lzma", "type=oci,push=maybe"] {
-            assert!(parse(text).is_err(), "{text}");
-        }
+    /// Whether anybody will ask for the image itself, and not only for its files.
+    pub fn wants_image(&self) -> bool {
+        let only_trees =
+            !self.files.is_empty() && self.files.iter().all(|file| !file.kind.is_image());
+        self.push || self.load || !only_trees
     }
 }

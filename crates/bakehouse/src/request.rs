@@ -24,7 +24,7 @@ use crate::failure::{Failure, Kind};
 pub use contexts::NamedContext;
 pub(crate) use files::{Reading, fleet_of, repository};
 pub use files::{bake_files, bake_settings, dockerfile};
-pub(crate) use flags::{platforms, settings, size};
+pub(crate) use flags::{platforms, settings, size, whole};
 
 /// A repository, read, and what is to be done with it.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub struct Request {
     pub mirrors: Vec<Mirror>,
     /// Whether to ask registries again what tags point at.
     pub pull: bool,
+    /// Folders outside of the repository that definitions may write to.
+    pub writables: Vec<PathBuf>,
     /// Steps that run at once.
     pub jobs: usize,
     /// The texts of the files that were read, to show lines of them.
@@ -88,6 +90,7 @@ impl Request {
             platforms: flags::platforms(place)?,
             mirrors: mirrors(place)?,
             pull: place.pull,
+            writables: flags::writables(shape, cx),
             jobs: shape.jobs.unwrap_or_else(processors).max(1),
             texts,
             config,

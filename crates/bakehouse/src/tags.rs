@@ -6,7 +6,7 @@ use bakehouse_model::oci::Reference;
 use bakehouse_plan::fleet;
 
 use crate::failure::{Failure, Kind};
-use crate::outputs::Outputs;
+use crate::outputs::Wanted;
 use crate::request::Request;
 
 /// The references of each wanted image.
@@ -14,8 +14,8 @@ pub type Names = BTreeMap<String, Vec<Reference>>;
 
 /// What each wanted image is called: by `--tag` if it was named, and where `--registry` puts it;
 /// without these, as its own definition says, else where `bakehouse.toml` puts it.
-pub fn names(request: &Request, outputs: &Outputs) -> Result<Names, Failure> {
-    if !outputs.tags.is_empty() && request.named.len() > 1 {
+pub fn names(request: &Request, wanted: &Wanted) -> Result<Names, Failure> {
+    if !wanted.all.tags.is_empty() && request.named.len() > 1 {
         return Err(Failure::new(
             Kind::Usage,
             format!("a tag can name one image, and {} are to be built", request.named.len()),
@@ -24,19 +24,20 @@ pub fn names(request: &Request, outputs: &Outputs) -> Result<Names, Failure> {
     }
     let mut names = Names::new();
     for name in &request.wanted {
-        names.insert(name.clone(), of_image(request, outputs, name)?);
+        names.insert(name.clone(), of_image(request, wanted, name)?);
     }
-    if outputs.push && request.named.iter().all(|name| names[name].is_empty()) {
+    let pushed = || request.named.iter().filter(|name| wanted.image(name).push);
+    if pushed().next().is_some() && pushed().all(|name| names[name].is_empty()) {
         return Err(Failure::new(Kind::Usage, "--push does not say where to")
             .hint("add `--registry HOST/PREFIX`, or `-t HOST/NAME` for one image"));
     }
     Ok(names)
 }
 
-fn of_image(request: &Request, outputs: &Outputs, name: &str) -> Result<Vec<Reference>, Failure> {
+fn of_image(request: &Request, wanted: &Wanted, name: &str) -> Result<Vec<Reference>, Failure> {
     let mut own = Vec::new();
     if request.named.contains(name) {
-        own.extend(outputs.tags.iter().cloned());
+        own.extend(wanted.image(name).tags.iter().cloned());
     }
     let below = |prefix: &String| {
         let text = format!("{prefix}/{}:latest", fleet::clean(name));
@@ -63,21 +64,15 @@ fn of_image(request: &Request, outputs: &Outputs, name: &str) -> Result<Vec<Refe
 
 /// The tags that a run writes: those of the images that were asked for, if they are pushed or
 /// loaded.
-pub fn written(
-    request: &Request,
-    outputs: &Outputs,
-    names: &Names,
-) -> BTreeMap<String, Vec<String>> {
-    if !outputs.push && !outputs.load {
-        return BTreeMap::new();
-    }
+pub fn written(request: &Request, wanted: &Wanted, names: &Names) -> BTreeMap<String, Vec<String>> {
     let of = |name: &String| {
         let mut tags: Vec<String> =
             names.get(name).into_iter().flatten().map(Reference::familiar).collect();
-        if tags.is_empty() && outputs.load {
+        if tags.is_empty() && wanted.image(name).load {
             tags.extend(name.parse::<Reference>().map(|own| own.familiar()));
         }
         (name.clone(), tags)
     };
-    request.named.iter().map(of).filter(|(_, tags)| !tags.is_empty()).collect()
+    let sent = |name: &&String| wanted.image(name).push || wanted.image(name).load;
+    request.named.iter().filter(sent).map(of).filter(|(_, tags)| !tags.is_empty()).collect()
 }

@@ -31,7 +31,7 @@ use crate::failure::{Failure, Kind};
 use crate::finish::{self, Finisher, Made};
 use crate::keep::Keep;
 use crate::memory::StoreMemory;
-use crate::outputs::Outputs;
+use crate::outputs::{Given, Wanted};
 use crate::planning;
 use crate::request::{self, Request};
 use crate::tags::{self, Names};
@@ -45,6 +45,8 @@ pub struct Done {
     pub progress: Progress,
     /// The images that were made.
     pub made: BTreeMap<String, Made>,
+    /// Whether an output took standard output.
+    pub takes_stdout: bool,
 }
 
 /// Runs the command.
@@ -87,7 +89,7 @@ pub fn build(
     args: &BuildArgs,
     cx: &mut Context,
 ) -> Result<Option<Done>, Failure> {
-    let outputs = Outputs::parse(args, cx)?;
+    let outputs = Wanted::of(Given::from(args), request, cx)?;
     let references = tags::names(request, &outputs)?;
     let own = |of: fn(&Options) -> &Vec<String>| request.specs(of);
     let secrets = Secrets::parse(&[own(|o| &o.secrets), args.secret.clone()].concat(), cx)?;
@@ -107,6 +109,7 @@ pub fn build(
         show(&Shown { planned: &planned, request, pull, tags }, args.format, cx)?;
         return Ok(None);
     }
+    outputs.refuse_annotations(&lowered)?;
     let finisher = finisher(request, &lowered, (outputs, &references), (&store, &client), cx);
     let cancel = sandbox::Cancel::new()
         .map_err(|error| Failure::doing(Kind::Environment, "prepare the run", &error))?;
@@ -141,7 +144,8 @@ pub fn build(
     drop(tell);
     let progress = broadcast.finish();
     drop(lease);
-    Ok(Some(Done { exit, progress, made: finisher.made() }))
+    let takes_stdout = finisher.wanted.takes_stdout();
+    Ok(Some(Done { exit, progress, made: finisher.made(), takes_stdout }))
 }
 
 /// `--memory`, `--cpus` and `--pids-limit`.
@@ -176,7 +180,7 @@ fn no_limits() -> bakehouse_model::Diagnostic {
 fn finisher(
     request: &Request,
     lowered: &LoweredFleet,
-    (outputs, references): (Outputs, &Names),
+    (wanted, references): (Wanted, &Names),
     (store, client): (&Store, &Client),
     cx: &Context,
 ) -> Finisher {
@@ -190,8 +194,13 @@ fn finisher(
         };
         (image.name.clone(), plan)
     });
-    let docker = outputs.load.then(|| finish::engine_address(cx));
-    Finisher::new(store.clone(), client.clone(), outputs, plans.collect(), docker)
+    Finisher::new(
+        store.clone(),
+        client.clone(),
+        wanted,
+        plans.collect(),
+        finish::engine_address(cx),
+    )
 }
 
 /// The first event: everything a watcher needs to know beforehand.
@@ -300,7 +309,10 @@ fn export(
         return exit;
     }
     let made = finisher.made();
-    for output in &finisher.outputs.files {
+    let named: Vec<&String> =
+        made.iter().filter(|(_, made)| made.named).map(|(name, _)| name).collect();
+    for (output, images) in finisher.wanted.files(&named) {
+        let made = images.iter().filter_map(|name| Some((*name, made.get(*name)?))).collect();
         if let Err(error) = finish::write_files(store, output, &made, tell) {
             let failure = Failure::from(error);
             tell(EventKind::Noticed {
@@ -326,8 +338,7 @@ pub fn report(
     cx: &mut Context,
 ) -> Result<(), Failure> {
     write_files(request, args, done, cx)?;
-    let to_stdout = args.output.iter().any(|text| text == "-" || text.contains("dest=-"));
-    if to_stdout {
+    if done.takes_stdout {
         return Ok(());
     }
     if args.format == Format::Json {

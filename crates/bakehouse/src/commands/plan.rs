@@ -24,7 +24,7 @@ use crate::cli::PlanArgs;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::memory::StoreMemory;
-use crate::outputs::Outputs;
+use crate::outputs::{Given, Wanted};
 use crate::planning::{self, Costs};
 use crate::request::Request;
 use crate::tags;
@@ -76,7 +76,8 @@ impl Fate {
 pub fn run(args: &PlanArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     let request = Request::read(&args.place, &args.shape, &args.images, cx)?;
     request.refuse_errors()?;
-    let outputs = Outputs::sent(&args.tag, args.push, args.load)?;
+    let given = Given { tags: &args.tag, push: args.push, load: args.load, ..Given::default() };
+    let outputs = Wanted::of(given, &request, cx)?;
     let names = tags::names(&request, &outputs)?;
     if args.print_commands || args.print.is_some() {
         return leave::run(args, (&request, &outputs, &names), cx).map(|()| ExitCode::Ok);

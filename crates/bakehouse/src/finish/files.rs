@@ -21,14 +21,13 @@ use crate::memory::mounted;
 use crate::outputs::{FileOutput, OutputKind};
 use crate::patterns::DockerPatterns;
 
-/// Writes `output` of all images that were asked for.
+/// Writes `output` of these images.
 pub fn write_files(
     store: &Store,
     output: &FileOutput,
-    made: &BTreeMap<String, Made>,
+    named: &BTreeMap<&String, &Made>,
     emit: &dyn Fn(EventKind),
 ) -> Result<(), BackendError> {
-    let named: BTreeMap<&String, &Made> = made.iter().filter(|(_, made)| made.named).collect();
     let images: Vec<LayoutImage> =
         named.iter().map(|(name, made)| layout_image(name, made)).collect();
     let layout_failed = |error| BackendError::environment("write the images", error);
@@ -44,7 +43,7 @@ pub fn write_files(
             layout::write_oci_dir(store, &images, folder).map_err(layout_failed)?;
         }
         OutputKind::Tar => {
-            let [(name, made)] = one(&named, "tar")?;
+            let [(name, made)] = one(named, "tar")?;
             let [(_, root)] = made.roots.as_slice() else {
                 return Err(BackendError::Input {
                     what: format!("`{name}` has several platforms, and a tar has room for one"),
@@ -56,7 +55,7 @@ pub fn write_files(
         }
         OutputKind::Local => {
             let folder = folder(output)?;
-            for (name, made) in &named {
+            for (name, made) in named {
                 let own = folder.join(name);
                 let to = if named.len() == 1 { folder } else { own.as_path() };
                 let several = made.roots.len() > 1;

@@ -10,7 +10,16 @@ use bakehouse_run::BackendError;
 use bakehouse_store::Store;
 
 use crate::memory::store_error;
-use crate::outputs::Outputs;
+
+/// How layers become blobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Way {
+    pub(super) compression: Compression,
+    pub(super) level: Option<u8>,
+    pub(super) force: bool,
+    /// No time of a new layer is later.
+    pub(super) clamp: Option<i64>,
+}
 
 /// A layer that somebody makes while others wait for it.
 type Slot = Arc<Mutex<Option<Layer>>>;
@@ -18,63 +27,60 @@ type Slot = Arc<Mutex<Option<Layer>>>;
 /// Makes blobs of layers.
 pub(super) struct LayerExports {
     store: Store,
-    compression: Compression,
-    options: ExportOptions,
-    slots: Mutex<HashMap<LayerId, Slot>>,
+    /// The way that all images want; none if they want several.
+    common: Option<Way>,
+    slots: Mutex<HashMap<(LayerId, Way), Slot>>,
 }
 
 impl LayerExports {
-    pub(super) fn new(store: &Store, outputs: &Outputs, epoch: Option<i64>) -> Self {
-        let options = ExportOptions {
-            level: outputs.level,
-            clamp: epoch,
-            force_compression: outputs.force_compression,
-            ..ExportOptions::default()
-        };
-        Self {
-            store: store.clone(),
-            compression: outputs.compression,
-            options,
-            slots: Mutex::default(),
-        }
+    /// For images that want these ways.
+    pub(super) fn new(store: &Store, ways: impl Iterator<Item = Way>) -> Self {
+        let mut ways: Vec<Way> = ways.collect();
+        ways.dedup();
+        let common = ways.first().copied().filter(|_| ways.len() == 1);
+        Self { store: store.clone(), common, slots: Mutex::default() }
     }
 
     /// Makes the topmost layer's blob ahead of time; a failure shows when it is needed.
     pub(super) fn prepare(&self, snapshot: &Snapshot) {
-        if let Some(top) = snapshot.layers.len().checked_sub(1) {
-            drop(self.one(snapshot, top));
+        if let (Some(top), Some(way)) = (snapshot.layers.len().checked_sub(1), self.common) {
+            drop(self.one(snapshot, top, way));
         }
     }
 
     /// The blobs of all layers, lowest first.
-    pub(super) fn all(&self, snapshot: &Snapshot) -> Result<Vec<Layer>, BackendError> {
-        (0..snapshot.layers.len()).map(|at| self.one(snapshot, at)).collect()
+    pub(super) fn all(&self, snapshot: &Snapshot, way: Way) -> Result<Vec<Layer>, BackendError> {
+        (0..snapshot.layers.len()).map(|at| self.one(snapshot, at, way)).collect()
     }
 
-    fn one(&self, snapshot: &Snapshot, at: usize) -> Result<Layer, BackendError> {
+    fn one(&self, snapshot: &Snapshot, at: usize, way: Way) -> Result<Layer, BackendError> {
         let id = &snapshot.layers[at];
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(slots.entry(id.clone()).or_default())
+            Arc::clone(slots.entry((id.clone(), way)).or_default())
         };
         // Whoever comes second waits here and finds the result.
         let mut made = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(layer) = &*made {
             return Ok(layer.clone());
         }
-        let layer = self.export(id, &snapshot.layers[..at])?;
+        let layer = self.export(id, &snapshot.layers[..at], way)?;
         *made = Some(layer.clone());
         Ok(layer)
     }
 
-    fn export(&self, id: &LayerId, below: &[LayerId]) -> Result<Layer, BackendError> {
+    fn export(&self, id: &LayerId, below: &[LayerId], way: Way) -> Result<Layer, BackendError> {
         let meta = self.store.layer_meta(id).map_err(store_error)?;
         // A base's layer is as it came; only new ones have times to clamp.
         let base = id.as_str().starts_with("base-");
-        let clamp = self.options.clamp.filter(|_| !base);
-        let options = ExportOptions { clamp, ..self.options };
-        let (diff_id, blob) = export_layer(&self.store, id, below, self.compression, options)
-            .map_err(export_error)?;
+        let options = ExportOptions {
+            level: way.level,
+            clamp: way.clamp.filter(|_| !base),
+            force_compression: way.force,
+            ..ExportOptions::default()
+        };
+        let (diff_id, blob) =
+            export_layer(&self.store, id, below, way.compression, options).map_err(export_error)?;
         Ok(Layer { diff_id, blob, created_ms: meta.map_or(0, |meta| meta.created_ms) })
     }
 }

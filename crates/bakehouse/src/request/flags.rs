@@ -1,5 +1,7 @@
 //! Flags that say how images are built, in the words of `docker build`.
 
+use std::path::{Path, PathBuf};
+
 use bakehouse_model::oci::Platform;
 use bakehouse_plan::lower::option::{self, WrongOption};
 use bakehouse_plan::lower::{NoCache, Settings};
@@ -50,13 +52,41 @@ pub(crate) fn settings(place: &Where, shape: &Shape, cx: &Context) -> Result<Set
         match entitlement.as_str() {
             "security.insecure" => settings.allow_insecure = true,
             "network.host" => settings.allow_host_network = true,
+            other if writable(other).is_some() => {}
             other => {
                 return Err(Failure::new(Kind::Usage, format!("--allow `{other}` is not known"))
-                    .hint("security.insecure and network.host are"));
+                    .hint("security.insecure, network.host and fs.write=FOLDER are"));
             }
         }
     }
     Ok(settings)
+}
+
+/// The folder that `--allow fs.write=FOLDER` names, or `fs=FOLDER` as bake has it too; `*` is
+/// everything.
+fn writable(entitlement: &str) -> Option<&Path> {
+    let (kind, folder) = entitlement.split_once('=')?;
+    let folder = if folder == "*" { "/" } else { folder };
+    matches!(kind, "fs" | "fs.write").then_some(Path::new(folder))
+}
+
+/// Folders outside of the repository that definitions may write to.
+pub(crate) fn writables(shape: &Shape, cx: &Context) -> Vec<PathBuf> {
+    let folders = shape.allow.iter().filter_map(|entitlement| writable(entitlement));
+    folders.filter_map(|folder| whole(&cx.cwd.join(folder))).collect()
+}
+
+/// The path without links, as far as it is there; none if it goes up where it is not, and so
+/// leads nobody knows where.
+pub(crate) fn whole(path: &Path) -> Option<PathBuf> {
+    let mut rest = Vec::new();
+    for folder in path.ancestors() {
+        if let Ok(found) = folder.canonicalize() {
+            return Some(rest.into_iter().rev().fold(found, |path, name| path.join(name)));
+        }
+        rest.push(folder.file_name()?);
+    }
+    None
 }
 
 /// `--platform`, each once.

@@ -185,6 +185,8 @@ fn options(target: &Target) -> Options {
         secrets: target.secret.iter().flatten().map(secret).collect(),
         ssh: target.ssh.iter().flatten().map(ssh).collect(),
         outputs: target.output.iter().flatten().map(output).collect(),
+        annotations: list(&target.annotations),
+        attests: target.attest.iter().flatten().map(attest).collect(),
         cache_from: target.cache_from.iter().flatten().map(cache).collect(),
         cache_to: target.cache_to.iter().flatten().map(cache).collect(),
     }
@@ -205,6 +207,14 @@ fn ssh(ssh: &bake::Ssh) -> String {
     if ssh.paths.is_empty() { id.to_owned() } else { format!("{id}={}", ssh.paths.join(",")) }
 }
 
+fn attest(attest: &bake::Attest) -> String {
+    let mut text = format!("type={}", attest.kind);
+    if attest.disabled {
+        text.push_str(",disabled=true");
+    }
+    with_attributes(text, &attest.attributes)
+}
+
 fn cache(cache: &bake::Cache) -> String {
     with_attributes(format!("type={}", cache.kind), &cache.attributes)
 }
@@ -212,14 +222,25 @@ fn cache(cache: &bake::Cache) -> String {
 fn output(output: &bake::Output) -> String {
     let mut text = format!("type={}", output.kind);
     if !output.destination.is_empty() {
-        text.push_str(&format!(",dest={}", output.destination));
+        text.push(',');
+        text.push_str(&quoted(&format!("dest={}", output.destination)));
     }
     with_attributes(text, &output.attributes)
 }
 
 fn with_attributes(mut text: String, attributes: &BTreeMap<String, String>) -> String {
     for (name, value) in attributes {
-        text.push_str(&format!(",{name}={value}"));
+        text.push(',');
+        text.push_str(&quoted(&format!("{name}={value}")));
     }
     text
+}
+
+/// As a field of CSV.
+fn quoted(field: &str) -> String {
+    if field.contains([',', '"']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
 }

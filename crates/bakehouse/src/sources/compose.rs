@@ -147,6 +147,19 @@ fn value(context: &Context) -> ContextValue {
     }
 }
 
+/// `provenance` and `sbom`: a switch, or attributes.
+fn attests(build: &Build) -> Vec<String> {
+    let wanted = [("provenance", &build.provenance), ("sbom", &build.sbom)];
+    let wanted = wanted.iter().filter_map(|(kind, value)| Some((kind, &value.as_ref()?.value)));
+    wanted
+        .map(|(kind, value)| match value.as_str() {
+            "true" => format!("type={kind}"),
+            "false" => format!("type={kind},disabled=true"),
+            attributes => format!("type={kind},{attributes}"),
+        })
+        .collect()
+}
+
 fn options(build: &Build) -> Options {
     let texts = |list: &[compose::Written<String>]| list.iter().map(|t| t.value.clone()).collect();
     let secret = |secret: &compose::Written<compose::Secret>| {
@@ -183,6 +196,8 @@ fn options(build: &Build) -> Options {
             })
             .collect(),
         outputs: Vec::new(),
+        annotations: Vec::new(),
+        attests: attests(build),
         cache_from: texts(&build.cache_from),
         cache_to: texts(&build.cache_to),
     }

@@ -4,6 +4,7 @@
 mod affected;
 mod architecture;
 mod archives;
+mod asked;
 mod changing;
 mod check;
 mod config;

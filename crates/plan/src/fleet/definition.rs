@@ -124,6 +124,10 @@ pub struct Options {
     pub ssh: Vec<String>,
     /// Where the result goes, as the command line takes it.
     pub outputs: Vec<String>,
+    /// Annotations, as the command line takes them.
+    pub annotations: Vec<String>,
+    /// Attestations, as the command line takes them.
+    pub attests: Vec<String>,
     /// Caches to read, as the command line takes them.
     pub cache_from: Vec<String>,
     /// Caches to write, as the command line takes them.

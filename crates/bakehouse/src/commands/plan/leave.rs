@@ -7,14 +7,14 @@ use bakehouse_plan::leave::{self, Given, Sending};
 use crate::cli::PlanArgs;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::outputs::Outputs;
+use crate::outputs::Wanted;
 use crate::request::{self, Request};
 use crate::tags::Names;
 
 /// Prints it.
 pub(super) fn run(
     args: &PlanArgs,
-    (request, outputs, names): (&Request, &Outputs, &Names),
+    (request, outputs, names): (&Request, &Wanted, &Names),
     cx: &mut Context,
 ) -> Result<(), Failure> {
     let contexts: BTreeMap<String, String> = args
@@ -42,7 +42,7 @@ pub(super) fn run(
         texts: &request.texts,
     };
     let recipes = leave::recipes(&request.fleet, &request.named, &given);
-    let sending = if outputs.push { Sending::Push } else { Sending::Load };
+    let sending = if outputs.all.push { Sending::Push } else { Sending::Load };
     let text = match args.print {
         Some(crate::cli::Printed::Bake) => leave::bake_file(&recipes),
         None => leave::script(&recipes, sending),
