@@ -136,6 +136,29 @@ pub enum ProgressMode {
     Quiet,
 }
 
+/// Limits of what steps use.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LimitArgs {
+    /// Memory that each RUN may use, such as 512m
+    #[arg(short = 'm', long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Processors that each RUN may use, such as 1.5
+    #[arg(long, value_name = "NUMBER")]
+    pub cpus: Option<f64>,
+    /// Processes that each RUN may have
+    #[arg(long, value_name = "NUMBER")]
+    pub pids_limit: Option<u32>,
+    /// Memory that all RUNs together may use, such as 4g
+    #[arg(long, value_name = "SIZE")]
+    pub total_memory: Option<String>,
+    /// Processors that all RUNs together may use, such as 3
+    #[arg(long, value_name = "NUMBER")]
+    pub total_cpus: Option<f64>,
+    /// Processes that all RUNs together may have
+    #[arg(long, value_name = "NUMBER")]
+    pub total_pids_limit: Option<u32>,
+}
+
 /// `bakehouse build`
 #[derive(Debug, Clone, Default, Args)]
 pub struct BuildArgs {
@@ -171,15 +194,9 @@ pub struct BuildArgs {
     /// Push the images
     #[arg(long)]
     pub push: bool,
-    /// Memory that each RUN may use, such as 512m
-    #[arg(short = 'm', long, value_name = "SIZE")]
-    pub memory: Option<String>,
-    /// Processors that each RUN may use, such as 1.5
-    #[arg(long, value_name = "NUMBER")]
-    pub cpus: Option<f64>,
-    /// Processes that each RUN may have
-    #[arg(long, value_name = "NUMBER")]
-    pub pids_limit: Option<u32>,
+    /// What RUN may use
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Write the image id to a file
     #[arg(long, value_name = "FILE")]
     pub iidfile: Option<PathBuf>,

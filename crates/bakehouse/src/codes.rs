@@ -38,7 +38,7 @@ static OWN: &[Code] = &[
     Code {
         code: "no-limits",
         severity: Severity::Warning,
-        about: "limits of memory, processors and processes do not hold here",
+        about: "limits of memory, processors or processes do not hold here",
         help: "they need cgroups that this user may change: build as root",
     },
     Code {

@@ -31,14 +31,14 @@ use mistake::{Mistake, shown};
 use places::Places;
 use reader::Reader;
 
-pub use amounts::{Minutes, Size, TimeSpan};
+pub use amounts::{Minutes, Processors, Size, TimeSpan};
 pub use names::{
     ArgName, BaseName, ImageRef, Name, PathPattern, Pattern, Prefix, Replacement, RepoPath, TagRef,
     Written,
 };
 pub use placed::Placed;
 pub use schema::schema;
-pub use tables::{ClassTable, Cleanup, Config, FamilyTable, ImageTable};
+pub use tables::{ClassTable, Cleanup, Config, FamilyTable, ImageTable, LimitScope, LimitTable};
 
 /// What the file is called, at the repository's root.
 pub const FILE_NAME: &str = "bakehouse.toml";
@@ -209,6 +209,12 @@ mod tests {
             ("[classes.a]\nlevel = 99999999999999999999", &["2:9 bad-number"]),
             ("[classes.a]\nmax-parallel = 0", &["2:16 bad-number"]),
             ("[classes.a]\nsize = '2 potatoes'", &["2:8 bad-size"]),
+            ("[limits.all]\nmemory = '1g'", &["1:9 unknown-key"]),
+            (
+                "[limits.step]\nmemory = 'lots'\ncpus = 0\npids = 0",
+                &["2:10 bad-size", "3:8 bad-number", "4:8 bad-number"],
+            ),
+            ("[limits.run]\ncpus = '2'", &["2:8 wrong-type"]),
             ("[classes.a]\ncleanup = 'none'", &["2:11 unknown-value"]),
             ("[family.a]\narg = '1A'", &["1:9 missing-key", "2:7 bad-arg-name"]),
             ("[family.a]\nbase = 'A B'", &["2:8 bad-reference"]),

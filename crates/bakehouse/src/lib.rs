@@ -17,6 +17,7 @@ pub mod finish;
 pub mod git;
 pub mod hostbase;
 pub mod keep;
+pub mod limits;
 pub mod memory;
 pub mod outputs;
 pub mod patterns;

@@ -49,7 +49,7 @@ pub use cancel::Cancel;
 pub use cgroup::CgroupError;
 pub use failure::ProgramError;
 pub use helper::run_helper_if_asked;
-pub use spec::{Limits, MountSource, ResolvedMount, Spec, Step};
+pub use spec::{Limit, Limits, MountSource, ResolvedMount, Spec, Step};
 pub(crate) use sys::enter_user_namespace;
 pub use users::UserError;
 
@@ -78,6 +78,7 @@ impl Default for SandboxConfig {
 pub struct Sandbox {
     helper: PathBuf,
     cgroups: Cgroups,
+    killed_before: Option<u64>,
     idle: Mutex<Vec<Helper>>,
 }
 
@@ -214,12 +215,27 @@ fn why_not(why: ProgramError) -> String {
 impl Sandbox {
     /// Makes a sandbox; nothing is started yet.
     pub fn new(config: SandboxConfig) -> Self {
-        Self { helper: config.helper, cgroups: Cgroups::detect(), idle: Mutex::new(Vec::new()) }
+        let killed_before = cgroup::killed_for_memory();
+        let (cgroups, idle) = (Cgroups::detect(), Mutex::new(Vec::new()));
+        Self { helper: config.helper, cgroups, killed_before, idle }
     }
 
-    /// Whether steps can have limits of memory, processor time and processes here.
-    pub fn has_limits(&self) -> bool {
-        self.cgroups.exist()
+    /// Whether the kernel has killed any process of the machine for want of memory since this
+    /// sandbox was made, be it one of a step or not.
+    pub fn machine_ran_out_of_memory(&self) -> bool {
+        let (before, now) = (self.killed_before, cgroup::killed_for_memory());
+        before.zip(now).is_some_and(|(before, now)| now > before)
+    }
+
+    /// Limits what all steps that run at the same time may use together, as far as
+    /// [`unkept`](Self::unkept) does not say otherwise.
+    pub fn limit_run(&mut self, limits: &Limits) -> Result<(), CgroupError> {
+        self.cgroups.limit_run(limits)
+    }
+
+    /// What of these limits cannot be kept here, because there is no cgroup to do it.
+    pub fn unkept(&self, limits: &Limits) -> Vec<Limit> {
+        self.cgroups.unkept(limits)
     }
 
     /// Runs a command until it ends, and gives its output to `sink` line by line.

@@ -25,6 +25,9 @@ const LOCK_POLL: std::time::Duration = std::time::Duration::from_millis(20);
 /// A disk with less room than this, in bytes, may be why a command failed.
 const NEARLY_FULL: u64 = 1 << 20;
 
+/// The exit code of what was killed.
+const KILLED: i32 = 137;
+
 /// What must live as long as the process.
 #[derive(Default)]
 struct Held {
@@ -67,24 +70,32 @@ impl EngineBackend {
             let step = Step { root, spec, mounts };
             let exit = self.sandbox.run(step, &mut sink, &cancel);
             let exit = exit.map_err(|e| sandbox_error(e, || self.emulators.advice(platform)))?;
-            check(exit, exec).map_err(|error| self.with_disk(error))
+            check(exit, exec).map_err(|error| self.with_machine(error))
         });
         drop(held);
         built
     }
 
-    /// A command that fails on a full disk often says so in words that do not help.
-    fn with_disk(&self, error: BackendError) -> BackendError {
+    /// A command that fails for want of something often says so in words that do not help.
+    fn with_machine(&self, error: BackendError) -> BackendError {
+        let BackendError::Command { what, code, mut hints } = error else { return error };
         let full = rustix::fs::statvfs(self.store.home())
             .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < NEARLY_FULL);
-        match error {
-            BackendError::Command { what, code, mut hints } if full => {
-                let home = self.store.home().display();
-                hints.push(format!("the disk of the store is full: make room where `{home}` is"));
-                BackendError::Command { what, code, hints }
-            }
-            error => error,
+        if full {
+            let home = self.store.home().display();
+            hints.push(format!("the disk of the store is full: make room where `{home}` is"));
         }
+        if code == KILLED && hints.is_empty() {
+            hints.push(match self.sandbox.machine_ran_out_of_memory() {
+                true => {
+                    "the machine ran out of memory meanwhile, and its kernel killed processes: \
+                         let fewer steps run at once (`--jobs 1`)"
+                        .to_owned()
+                }
+                false => "something killed it, and not for want of memory".to_owned(),
+            });
+        }
+        BackendError::Command { what, code, hints }
     }
 
     fn source(

@@ -30,6 +30,7 @@ use crate::context::{Context, now_ms};
 use crate::failure::{Failure, Kind};
 use crate::finish::{self, Finisher, Made};
 use crate::keep::Keep;
+use crate::limits::Limits;
 use crate::memory::StoreMemory;
 use crate::outputs::{Given, Wanted};
 use crate::planning;
@@ -114,7 +115,9 @@ pub fn build(
     let cancel = sandbox::Cancel::new()
         .map_err(|error| Failure::doing(Kind::Environment, "prepare the run", &error))?;
     crate::signals::watch(cx.cancel.clone(), cancel.clone());
-    let sandbox = Sandbox::new(SandboxConfig::default());
+    let limits = Limits::of(&args.limits, &request.config)?;
+    let mut sandbox = Sandbox::new(SandboxConfig::default());
+    let unkept = limits.apply_to(&mut sandbox)?;
     let backend = EngineBackend {
         store: store.clone(),
         memory: Arc::clone(&memory),
@@ -123,7 +126,7 @@ pub fn build(
         secrets,
         ssh,
         emulators,
-        limits: limits(args)?,
+        limits: limits.step,
         cancel,
     };
     let mut watchers = watchers(args.progress, cx.is_terminal, cx.style());
@@ -131,10 +134,8 @@ pub fn build(
     let broadcast = Broadcast::start(watchers);
     let tell = broadcast.teller();
     tell(started(request, &planned, &lowered, &references));
-    if backend.limits != sandbox::Limits::default() && !backend.sandbox.has_limits() {
-        tell(EventKind::Noticed { diagnostic: no_limits() });
-    }
-    for diagnostic in request.fleet.diagnostics.iter().chain(&lowered.diagnostics) {
+    let noticed = unkept.iter().chain(&request.fleet.diagnostics).chain(&lowered.diagnostics);
+    for diagnostic in noticed {
         tell(EventKind::Noticed { diagnostic: diagnostic.clone() });
     }
     let outcomes = execute(&mut planned, (&backend, &memory, &finisher), request, &tell, cx);
@@ -146,35 +147,6 @@ pub fn build(
     drop(lease);
     let takes_stdout = finisher.wanted.takes_stdout();
     Ok(Some(Done { exit, progress, made: finisher.made(), takes_stdout }))
-}
-
-/// `--memory`, `--cpus` and `--pids-limit`.
-fn limits(args: &BuildArgs) -> Result<sandbox::Limits, Failure> {
-    let cpu_millis = match args.cpus {
-        None => None,
-        // A thousandth of a processor is the least that a cgroup can give.
-        Some(cpus) if (0.001..=10_000.0).contains(&cpus) => {
-            format!("{:.0}", cpus * 1000.0).parse().ok()
-        }
-        Some(cpus) => {
-            return Err(Failure::new(
-                Kind::Usage,
-                format!("--cpus `{cpus}` is no number of processors"),
-            ));
-        }
-    };
-    let memory = args.memory.as_deref().map(|text| request::size("--memory", text)).transpose()?;
-    Ok(sandbox::Limits { memory, cpu_millis, pids: args.pids_limit })
-}
-
-fn no_limits() -> bakehouse_model::Diagnostic {
-    bakehouse_model::Diagnostic {
-        location: None,
-        severity: bakehouse_model::Severity::Warning,
-        code: "no-limits".to_owned(),
-        message: "limits of memory, processors and processes do not hold here".to_owned(),
-        help: Some("they need cgroups that this user may change: build as root".to_owned()),
-    }
 }
 
 fn finisher(

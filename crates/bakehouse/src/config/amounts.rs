@@ -36,6 +36,28 @@ impl FromText for Size {
     }
 }
 
+/// A number of processors, not necessarily whole.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct Processors(#[schemars(range(min = 0.001, max = 10000))] f64);
+
+impl Processors {
+    /// The least that a cgroup can give, and more than any machine has.
+    const RANGE: std::ops::RangeInclusive<f64> = 0.001..=10_000.0;
+
+    /// That many, if it is a number of processors.
+    pub fn new(number: f64) -> Option<Self> {
+        Self::RANGE.contains(&number).then_some(Self(number))
+    }
+
+    /// In thousandths of one.
+    pub fn millis(self) -> u32 {
+        let rounded = format!("{:.0}", self.0 * 1000.0);
+        rounded.parse().expect("it is at most ten million")
+    }
+}
+
 /// A time span, written as `20m`, `1h30m` or `90s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[schemars(inline)]
@@ -169,6 +191,16 @@ mod tests {
         for (text, expected) in table {
             let read = TimeSpan::from_text(text).ok().map(|span| span.duration().as_secs());
             assert_eq!(read, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn processors_are_counted_in_thousandths() {
+        for (number, millis) in [(1.0, 1000), (0.001, 1), (1.5, 1500), (10_000.0, 10_000_000)] {
+            assert_eq!(Processors::new(number).map(Processors::millis), Some(millis));
+        }
+        for number in [0.0, -1.0, 0.0001, 10_001.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(Processors::new(number), None, "{number}");
         }
     }
 

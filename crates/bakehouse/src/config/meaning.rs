@@ -3,12 +3,12 @@
 use bakehouse_model::Location;
 use toml::de::DeTable;
 
-use super::amounts::Minutes;
+use super::amounts::{Minutes, Processors};
 use super::mistake::{Mistake, shown};
 use super::names::{Name, RepoPath};
 use super::placed::Placed;
 use super::reader::{Item, Key, Reader, Table};
-use super::tables::{ClassTable, Config, FamilyTable, ImageTable};
+use super::tables::{ClassTable, Config, FamilyTable, ImageTable, LimitTable};
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -32,6 +32,9 @@ pub(super) fn config(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Option<
         unpinned_ok: reader.texts(&mut table, Key("unpinned-ok", r#"unpinned-ok = ["busybox"]"#)),
         images: reader.named(&mut table, Key("images", "[images.stt]"), image),
         classes: reader.named(&mut table, Key("classes", "[classes.foundation]"), class),
+        limits: reader.named(&mut table, Key("limits", "[limits.step]"), |reader, _, item| {
+            limit(reader, item)
+        }),
         family: reader.named(&mut table, Key("family", "[family.torch]"), family),
         bases: reader.named(
             &mut table,
@@ -97,6 +100,17 @@ fn class(reader: &mut Reader<'_>, _: &Name, item: Item<'_, '_>) -> Option<ClassT
     };
     reader.finish(table);
     Some(class)
+}
+
+fn limit(reader: &mut Reader<'_>, item: Item<'_, '_>) -> Option<LimitTable> {
+    let mut table = reader.table(item)?;
+    let limit = LimitTable {
+        memory: reader.text(&mut table, Key("memory", r#"memory = "512m""#)),
+        cpus: reader.number(&mut table, Key("cpus", "cpus = 1.5"), Processors::new),
+        pids: reader.whole(&mut table, Key("pids", "pids = 100"), 1),
+    };
+    reader.finish(table);
+    Some(limit)
 }
 
 fn minutes(reader: &mut Reader<'_>, table: &mut Table<'_, '_>) -> Option<Placed<Minutes>> {

@@ -223,6 +223,26 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A number, whole or not, of which `make` makes something if it is one that can be.
+    pub(super) fn number<T>(
+        &mut self,
+        table: &mut Table<'_, '_>,
+        key: Key,
+        make: impl FnOnce(f64) -> Option<T>,
+    ) -> Option<Placed<T>> {
+        let found = table.take(key)?;
+        let Some(written) = number(found.value.get_ref()) else {
+            return self.refuse(found.is_not("a number"), found.value);
+        };
+        match make(written) {
+            Some(value) => Some(self.placed(value, found.value)),
+            None => {
+                let message = format!("`{}` cannot be {written}", found.path);
+                self.refuse(Mistake::new("bad-number", message, key.help()), found.value)
+            }
+        }
+    }
+
     /// One number, or two in a list.
     pub(super) fn numbers(
         &mut self,

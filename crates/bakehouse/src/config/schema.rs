@@ -52,6 +52,7 @@ mod tests {
         ("", ""),
         ("[images.x]\n", "/$defs/Image"),
         ("[classes.x]\n", "/$defs/Class"),
+        ("[limits.step]\n", "/$defs/Limit"),
         ("[family.x]\nbase = \"y\"\n", "/$defs/Family"),
     ];
 

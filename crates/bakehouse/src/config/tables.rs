@@ -10,7 +10,7 @@ use bakehouse_plan::dockerfile::ignore::Matcher;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::amounts::{Minutes, Size, TimeSpan};
+use super::amounts::{Minutes, Processors, Size, TimeSpan};
 use super::mistake::{Mistake, shown};
 use super::names::{
     ArgName, BaseName, Name, PathPattern, Pattern, Prefix, Replacement, RepoPath, TagRef, Written,
@@ -44,6 +44,9 @@ pub struct Config {
     /// Classes of images, by name: labels for policy, never order
     #[schemars(default)]
     pub classes: BTreeMap<Name, Placed<ClassTable>>,
+    /// What `RUN` may use: `step` each of them, `run` all together. Flags of the command line go before
+    #[schemars(default, extend("propertyNames" = { "enum": ["step", "run"] }))]
+    pub limits: BTreeMap<LimitScope, Placed<LimitTable>>,
     /// Base families, by name: which services stand on which base
     #[schemars(default)]
     pub family: BTreeMap<Name, Placed<FamilyTable>>,
@@ -138,6 +141,47 @@ pub struct ClassTable {
     pub cleanup: Option<Placed<Cleanup>>,
     /// How often a build that failed is tried again
     pub retries: Option<Placed<u32>>,
+}
+
+/// Whom limits are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum LimitScope {
+    /// Each step
+    Step,
+    /// All steps of a run that go on at the same time
+    Run,
+}
+
+impl FromText for LimitScope {
+    fn from_text(text: &str) -> Result<Self, Mistake> {
+        match text {
+            "step" => Ok(Self::Step),
+            "run" => Ok(Self::Run),
+            _ => Err(Mistake::new(
+                "unknown-key",
+                format!("unknown key `limits.{}`", shown(text)),
+                "write `[limits.step]` for each step, `[limits.run]` for all together",
+            )),
+        }
+    }
+}
+
+/// What processes may use.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields, rename = "Limit")]
+pub struct LimitTable {
+    /// Memory
+    #[schemars(example = &"512m")]
+    pub memory: Option<Placed<Size>>,
+    /// Processors, or parts of them
+    #[schemars(example = 1.5)]
+    pub cpus: Option<Placed<Processors>>,
+    /// Processes
+    #[schemars(range(min = 1))]
+    pub pids: Option<Placed<u32>>,
 }
 
 /// A base family: services whose Dockerfiles take their base from one build argument.

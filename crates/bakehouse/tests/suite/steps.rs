@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bakehouse_model::{EventKind, MissReason};
+use bakehouse_model::{EventKind, MissReason, Outcome};
 
 use crate::place::{Place, logged, started};
 
@@ -330,4 +330,40 @@ fn every_started_step_ends_once_and_results_are_json_if_asked_for() {
         assert_eq!(value["version"], 1, "{value}");
     }
     assert_eq!(place.run(&["graph", "--format", "json"]).ok().json()["version"], 2);
+}
+
+/// Steps that take 200 MB of memory, and start eight processes.
+const GREEDY: &str = "RUN echo before; dd if=/dev/zero of=/dev/null bs=200M count=1\n";
+
+#[test]
+fn a_step_that_takes_too_much_memory_is_named_as_such() {
+    let Some(place) = Place::that_builds() else { return };
+    place.write("Dockerfile", format!("FROM machine-base\n{GREEDY}"));
+    place.build(&["--memory", "1g", "--total-memory", "2g"]).ok();
+    place.write("bakehouse.toml", "[limits.run]\nmemory = \"64m\"\n");
+    for args in [&["--memory", "64m", "--total-memory", "4g"][..], &["--total-memory", "64m"], &[]]
+    {
+        let told = place.build(&[args, &["--progress", "json", "--no-cache"]].concat());
+        if told.all().contains("no-limits") {
+            crate::place::skipped("no cgroup can be made here");
+            return;
+        }
+        let events = told.exits(1).events();
+        let failed = events.iter().find_map(|event| match &event.kind {
+            EventKind::StepFinished { outcome: Outcome::Failed { causes, code, .. }, .. } => {
+                Some((causes.clone(), *code))
+            }
+            _ => None,
+        });
+        let (causes, code) = failed.unwrap();
+        assert_eq!(code, Some(137), "{causes:?}");
+        assert!(causes[0].contains("it used more memory than it may"), "{causes:?}");
+    }
+    place.write(
+        "Dockerfile",
+        "FROM machine-base\nRUN for i in 1 2 3 4 5 6 7 8; do sleep 1 & done\n",
+    );
+    place.build(&["--pids-limit", "3"]).exits(1);
+    place.build(&["--pids-limit", "30", "--total-pids-limit", "3"]).exits(1);
+    place.build(&["--pids-limit", "30"]).ok();
 }

@@ -68,6 +68,75 @@ pub struct Limits {
     pub pids: Option<u32>,
 }
 
+impl Limits {
+    /// These, lowered to what `all` may use where that is less.
+    pub(super) fn within(self, all: &Self) -> Self {
+        fn least<T: Ord>(one: Option<T>, all: Option<T>) -> Option<T> {
+            match (one, all) {
+                (Some(one), Some(all)) => Some(one.min(all)),
+                (one, _) => one,
+            }
+        }
+        Self {
+            memory: least(self.memory, all.memory),
+            cpu_millis: least(self.cpu_millis, all.cpu_millis),
+            pids: least(self.pids, all.pids),
+        }
+    }
+}
+
+/// One of the [`Limits`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// [`Limits::memory`].
+    Memory,
+    /// [`Limits::cpu_millis`].
+    Processors,
+    /// [`Limits::pids`].
+    Processes,
+}
+
+impl Limit {
+    pub(super) const ALL: [Self; 3] = [Self::Memory, Self::Processors, Self::Processes];
+
+    /// What it limits, in words.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Processors => "processors",
+            Self::Processes => "processes",
+        }
+    }
+
+    /// Whether these limits have it.
+    pub(super) fn is_in(self, limits: &Limits) -> bool {
+        match self {
+            Self::Memory => limits.memory.is_some(),
+            Self::Processors => limits.cpu_millis.is_some(),
+            Self::Processes => limits.pids.is_some(),
+        }
+    }
+
+    pub(super) fn without(self, limits: Limits) -> Limits {
+        match self {
+            Self::Memory => Limits { memory: None, ..limits },
+            Self::Processors => Limits { cpu_millis: None, ..limits },
+            Self::Processes => Limits { pids: None, ..limits },
+        }
+    }
+
+    /// This limit alone, with a value that hinders nobody.
+    pub(super) fn probe(self) -> Limits {
+        let none = Limits::default();
+        match self {
+            Self::Memory => Limits { memory: Some(1 << 40), ..none },
+            Self::Processors => Limits { cpu_millis: Some(1000), ..none },
+            Self::Processes => Limits { pids: Some(10_000), ..none },
+        }
+    }
+}
+
 impl From<&Exec> for Spec {
     /// The command of an op. Its mounts and secret variables have to be resolved apart.
     fn from(exec: &Exec) -> Self {

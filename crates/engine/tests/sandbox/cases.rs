@@ -9,8 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bakehouse_engine::sandbox::{
-    Cancel, Limits, MountSource, ProgramError, ResolvedMount, SandboxError, Spec, Step, UserError,
+    Cancel, Limits, MountSource, ProgramError, ResolvedMount, Sandbox, SandboxConfig, SandboxError,
+    Spec, Step, UserError,
 };
+use bakehouse_model::Stream;
 use bakehouse_model::op::{Network, Security, Ulimit};
 
 use crate::world::{World, names_below, sh};
@@ -58,6 +60,7 @@ tests![
     a_cancelled_switch_starts_nothing,
     steps_run_at_the_same_time,
     limits_of_a_step_are_set_where_they_can_be,
+    limits_of_a_run_hold_for_all_its_steps_together,
     setuid_programs_still_work,
     a_step_dies_with_the_program_that_started_it,
     the_helper_is_out_of_reach,
@@ -513,11 +516,11 @@ fn steps_run_at_the_same_time(world: &World) {
 }
 
 fn limits_of_a_step_are_set_where_they_can_be(world: &World) {
-    if !world.sandbox.has_limits() {
+    let limits = Limits { memory: Some(32 << 20), cpu_millis: Some(500), pids: Some(20) };
+    if !world.sandbox.unkept(&limits).is_empty() {
         eprintln!("skipped: no cgroup can be made here");
         return;
     }
-    let limits = Limits { memory: Some(32 << 20), cpu_millis: Some(500), pids: Some(20) };
     let spec = with("echo fine", |spec| spec.limits = limits);
     assert_eq!(world.run(spec, vec![]).unwrap().stdout, "fine\n");
     let hungry = "dd if=/dev/zero of=/dev/null bs=128M count=1 status=none; echo $?";
@@ -525,6 +528,48 @@ fn limits_of_a_step_are_set_where_they_can_be(world: &World) {
     let ran = world.run(spec, vec![]).unwrap();
     assert_eq!(ran.stdout, "137\n");
     assert!(ran.exit.oom);
+}
+
+fn limits_of_a_run_hold_for_all_its_steps_together(world: &World) {
+    let limits = Limits { memory: Some(48 << 20), pids: Some(10), ..Limits::default() };
+    let mut sandbox = Sandbox::new(SandboxConfig::default());
+    if !sandbox.unkept(&limits).is_empty() {
+        eprintln!("skipped: no cgroup can be made here");
+        return;
+    }
+    sandbox.limit_run(&limits).unwrap();
+    let run = |script: &str, limits: Limits| {
+        let overlay = world.overlay();
+        let spec = with(script, |spec| spec.limits = limits);
+        let step = Step { root: overlay.root(), spec, mounts: vec![] };
+        let mut lines = String::new();
+        let mut sink = |stream, line: &[u8]| {
+            if stream == Stream::Stdout {
+                lines.push_str(&String::from_utf8_lossy(line));
+                lines.push('\n');
+            }
+        };
+        let exit = sandbox.run(step, &mut sink, &Cancel::new().unwrap()).unwrap();
+        (exit, lines)
+    };
+    let hungry = "dd if=/dev/zero of=/dev/null bs=128M count=1 status=none; echo $?";
+    for own in [Limits::default(), Limits { memory: Some(1 << 30), ..Limits::default() }] {
+        let (exit, lines) = run(hungry, own);
+        assert_eq!((exit.oom, lines.as_str()), (true, "137\n"), "the run's limit holds");
+    }
+    let many = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1 & done; echo all";
+    let (exit, lines) = run(many, Limits::default());
+    assert!(!exit.success() && !lines.ends_with("all\n"), "{exit:?} {lines}");
+    assert_eq!(run("echo fine", Limits::default()).1, "fine\n", "nothing is left of them");
+    drop(sandbox);
+    let left = format!("bakehouse-{}", std::process::id());
+    let memory = fs::read_to_string("/proc/self/cgroup").unwrap();
+    for line in memory.lines() {
+        let mut fields = line.split(':').skip(1);
+        let (controllers, path) = (fields.next().unwrap(), fields.next().unwrap());
+        let place = format!("/sys/fs/cgroup/{controllers}{path}/{left}");
+        assert!(!std::path::Path::new(&place).exists(), "{place}");
+    }
 }
 
 fn setuid_programs_still_work(world: &World) {
