@@ -23,8 +23,12 @@ pub(super) const RELATIVE_CLONE3: u32 = 435;
 /// What i386 programs may not call: all of its calls that the profile does not name.
 #[rustfmt::skip]
 pub(super) const RELATIVE_REFUSED: &[u32] = &[
-    // break, mount, umount, stime, stty, gtty, ftime, prof, acct, umount2, lock, mpx, ulimit
-    17, 21, 22, 25, 31, 32, 35, 44, 51, 52, 53, 56, 58,
+    // break, oldstat, mount, umount, stime, oldfstat, stty, gtty, ftime, prof, signal, acct
+    17, 18, 21, 22, 25, 28, 31, 32, 35, 44, 48, 51,
+    // umount2, lock, mpx, ulimit, oldolduname, sigaction to ssetmask, sigsuspend, sigpending
+    52, 53, 56, 58, 59, 67, 68, 69, 72, 73,
+    // oldlstat, readdir, olduname
+    84, 89, 109,
     // ustat, sethostname, settimeofday, uselib, swapon, reboot, profil, ioperm, syslog, iopl
     62, 74, 79, 86, 87, 88, 98, 101, 103, 110,
     // vhangup, idle, vm86old, swapoff, setdomainname, create_module to get_kernel_syms, quotactl
@@ -35,6 +39,8 @@ pub(super) const RELATIVE_REFUSED: &[u32] = &[
     217, 253, 264, 273, 274, 275, 276,
     // kexec_load, add_key, request_key, keyctl, migrate_pages, unshare, move_pages
     283, 286, 287, 288, 294, 310, 317,
+    // numbers that no call has
+    222, 223, 251, 285, 387, 388, 389, 390, 391, 392, 415,
     // perf_event_open, fanotify_init, open_by_handle_at, setns, kcmp, finit_module, bpf
     336, 338, 342, 346, 349, 350, 357,
     // userfaultfd, clock_settime64, io_uring_*, open_tree to fspick, pidfd_getfd
