@@ -7,6 +7,7 @@ mod fetch;
 mod secrets;
 
 pub use emulators::Emulators;
+pub(crate) use engine::ALONE;
 pub use engine::EngineBackend;
 pub(crate) use fetch::client_error;
 pub use secrets::{Secrets, SshAgents};

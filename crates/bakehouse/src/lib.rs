@@ -5,6 +5,7 @@
 pub mod backends;
 pub mod bases;
 pub mod broadcast;
+mod checkout;
 pub mod cli;
 pub mod codes;
 pub mod commands;

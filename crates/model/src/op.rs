@@ -20,6 +20,8 @@ pub enum Op {
     Exec(Exec),
     /// Makes and copies files.
     File(File),
+    /// Puts the layers of all inputs on top of each other, in their order.
+    Merge,
 }
 
 /// Where content comes from.
@@ -82,6 +84,10 @@ pub struct GitSource {
     pub subdir: Option<String>,
     /// Whether `.git` stays.
     pub keep_git_dir: bool,
+    /// Whether submodules are checked out too.
+    pub submodules: bool,
+    /// Whether files are as old as the commit, and not as old as the checkout.
+    pub commit_times: bool,
     /// The commit it must be, whole or a prefix of it.
     pub checksum: Option<String>,
 }

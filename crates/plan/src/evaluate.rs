@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bakehouse_model::op::{Op, Output, Source};
 use bakehouse_model::{Digest, Key, MissReason, Record};
 
+use crate::gitaddress::GitAddress;
 use crate::graph::{Graph, StepIndex};
 use crate::key::{self, Dependency, Part, Selection};
 use crate::slot::{self, Slot, SlotInput};
@@ -272,7 +273,9 @@ impl<'g> Evaluation<'g> {
     fn must_fetch(&self, step: StepIndex) -> bool {
         match &self.graph.step(step).op {
             Op::Source(Source::Http(http)) => http.checksum.is_none(),
-            Op::Source(Source::Git(_)) => true,
+            Op::Source(Source::Git(git)) => {
+                !git.reference.as_deref().is_some_and(GitAddress::is_commit)
+            }
             _ => false,
         }
     }

@@ -59,7 +59,7 @@ pub fn dependencies(step: &Step) -> Vec<Dependency> {
         .map(|_| Dependency { selections: Vec::new(), by_content: true })
         .collect();
     match &step.op {
-        Op::Source(_) => {}
+        Op::Source(_) | Op::Merge => {}
         Op::Exec(exec) => {
             for mount in &exec.mounts {
                 let Some(dep) = mount.input.and_then(|input| deps.get_mut(input)) else { continue };
@@ -163,6 +163,7 @@ pub fn op_digest(step: &Step) -> Digest {
         Op::Source(source) => Digest::of(source_text(source)),
         Op::Exec(exec) => Digest::of(json::exec(exec, step)),
         Op::File(file) => Digest::of(json::file(file)),
+        Op::Merge => Digest::of(json::merge(step.inputs.len())),
     }
 }
 
@@ -489,6 +490,8 @@ mod tests {
                 reference: reference.map(str::to_owned),
                 subdir: None,
                 keep_git_dir,
+                submodules: true,
+                commit_times: false,
                 checksum: None,
             }))
         };

@@ -18,6 +18,7 @@ pub mod dockerfile;
 pub mod evaluate;
 pub mod families;
 pub mod fleet;
+pub mod gitaddress;
 pub mod graph;
 pub mod key;
 pub mod leave;

@@ -16,8 +16,10 @@ mod instructions;
 pub mod option;
 mod path;
 mod ports;
+mod remote;
 mod run;
 mod stages;
+mod system;
 mod text;
 
 use std::collections::BTreeMap;
@@ -29,6 +31,9 @@ use bakehouse_model::{Diagnostic, Location, Severity};
 
 use crate::dockerfile::Dockerfile;
 use crate::graph::{Graph, StepIndex};
+
+pub(crate) use path::clean as clean_path;
+pub use remote::git_source;
 
 /// One image to lower.
 #[derive(Debug)]

@@ -67,6 +67,7 @@ pub fn default_cost_ms(step: &Step) -> u64 {
         Op::Source(_) => 2_000,
         Op::Exec(_) => 1_000,
         Op::File(_) => 20,
+        Op::Merge => 1,
     }
 }
 

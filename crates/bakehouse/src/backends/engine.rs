@@ -44,6 +44,9 @@ pub struct EngineBackend {
     pub cancel: sandbox::Cancel,
 }
 
+/// How the names of layers begin that were made on nothing, and are the same on anything.
+pub(crate) const ALONE: &str = "alone-";
+
 /// Layers made by this process, so that no two have one name.
 static MADE: AtomicU64 = AtomicU64::new(0);
 
@@ -66,6 +69,7 @@ impl Backend for EngineBackend {
             }),
             Op::Exec(exec) => self.exec(exec, (&step.platform, inputs), log),
             Op::File(file) => self.file(file, inputs),
+            Op::Merge => Ok(merged(inputs)),
         }
     }
 }
@@ -77,10 +81,7 @@ impl EngineBackend {
         below: &Snapshot,
         write: impl FnOnce(Root) -> Result<(), BackendError>,
     ) -> Result<Built, BackendError> {
-        let stage = self.store.stage_layer().map_err(store_error)?;
-        // This directory is the root that the process sees, whatever the user's umask is.
-        std::fs::set_permissions(stage.fs(), std::fs::Permissions::from_mode(0o755))
-            .map_err(|error| BackendError::environment("prepare a new layer", error))?;
+        let stage = self.stage()?;
         let lowers: Vec<_> =
             below.layers.iter().map(|layer| self.store.layer_path(layer)).collect();
         let mount =
@@ -91,17 +92,40 @@ impl EngineBackend {
         Ok(Built { snapshot: below.with(layer), fetched: None })
     }
 
+    /// Makes a layer on top of nothing, for which no overlay is needed. It may be put on top of
+    /// others later ([`Op::Merge`]), and its folders hide none of theirs.
+    fn layer_alone(
+        &self,
+        write: impl FnOnce(Root) -> Result<(), BackendError>,
+    ) -> Result<Built, BackendError> {
+        let stage = self.stage()?;
+        let root = Root::open_dir(stage.fs())
+            .map_err(|error| BackendError::environment("open a new layer", error))?;
+        write(root)?;
+        let layer = commit_as(stage, ALONE)?;
+        Ok(Built { snapshot: Snapshot::default().with(layer), fetched: None })
+    }
+
+    fn stage(&self) -> Result<LayerStage, BackendError> {
+        let stage = self.store.stage_layer().map_err(store_error)?;
+        // This directory is the root that the process sees, whatever the user's umask is.
+        std::fs::set_permissions(stage.fs(), std::fs::Permissions::from_mode(0o755))
+            .map_err(|error| BackendError::environment("prepare a new layer", error))?;
+        Ok(stage)
+    }
+
     fn file(&self, file: &op::File, inputs: &[Output]) -> Result<Built, BackendError> {
         let below = snapshot_of(file.base, inputs);
         let options = Options { patterns: &DockerPatterns, source_date_epoch: None };
-        self.layer(&below, |root| {
+        let write = |root: Root| {
             let input = |number: usize| -> Result<Tree, files::InputError> {
                 let output = inputs.get(number).ok_or("the op names an input it does not have")?;
                 Ok(self.memory.tree(output)?)
             };
             let stats = files::run(file, &root, &input, options).map_err(files_error)?;
             refuse_changes(&stats)
-        })
+        };
+        if below.layers.is_empty() { self.layer_alone(write) } else { self.layer(&below, write) }
     }
 }
 
@@ -124,12 +148,25 @@ pub(super) fn snapshot_of(base: Option<usize>, inputs: &[Output]) -> Snapshot {
     }
 }
 
+/// The layers of all inputs, those of the first at the bottom.
+fn merged(inputs: &[Output]) -> Built {
+    let mut snapshot = Snapshot::default();
+    for number in 0..inputs.len() {
+        snapshot.layers.extend(snapshot_of(Some(number), inputs).layers);
+    }
+    Built { snapshot, fetched: None }
+}
+
 /// Puts a layer that is written into its place.
 pub(super) fn commit(stage: LayerStage) -> Result<LayerId, BackendError> {
+    commit_as(stage, "step-")
+}
+
+fn commit_as(stage: LayerStage, prefix: &str) -> Result<LayerId, BackendError> {
     let number = MADE.fetch_add(1, Ordering::Relaxed);
     let unique = Digest::of(format!("{} {} {number}", std::process::id(), unique_moment()));
     let id: LayerId =
-        format!("step-{}", &unique.hex()[..40]).parse().expect("hex digits and a dash");
+        format!("{prefix}{}", &unique.hex()[..40]).parse().expect("hex digits and a dash");
     let meta = LayerMeta { created_ms: now_ms(), ..LayerMeta::default() };
     stage.commit(&id, meta).map_err(store_error)
 }

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use bakehouse_engine::snapshot;
@@ -13,6 +12,7 @@ use bakehouse_model::{Digest, Snapshot, Stream, TransferKind};
 use bakehouse_run::{BackendError, Built, Log};
 
 use super::engine::{EngineBackend, commit};
+use crate::checkout::{CheckoutError, checkout};
 use crate::memory::store_error;
 use crate::transfer::Transfer;
 
@@ -95,103 +95,31 @@ impl EngineBackend {
         let failed =
             |error: std::io::Error| BackendError::environment("use a folder of the store", error);
         fs::create_dir_all(&work).map_err(failed)?;
-        let reference = git.reference.as_deref().unwrap_or("HEAD");
-        if reference.starts_with('-') || git.remote.starts_with('-') {
-            let what = format!("`{}#{reference}` is no Git address", git.remote);
-            return Err(BackendError::Input { what, hints: Vec::new() });
-        }
-        let mut run = |args: &[&str]| self.git(&work, args, log);
-        run(&["init", "-q"])?;
-        run(&["remote", "add", "origin", &git.remote])?;
-        if run(&["fetch", "-q", "--depth", "1", "origin", reference]).is_err() {
-            // A server may refuse to give a commit by its name; then all of it is fetched.
-            run(&["fetch", "-q", "--tags", "origin"]).map_err(|error| unreachable(git, &error))?;
-            let remote = format!("origin/{reference}");
-            if run(&["checkout", "-q", &remote]).is_err() {
-                run(&["checkout", "-q", reference])?;
-            }
-        } else {
-            run(&["checkout", "-q", "FETCH_HEAD"])?;
-        }
-        run(&["submodule", "update", "-q", "--init", "--recursive", "--depth", "1"])?;
-        let commit_id = run(&["rev-parse", "HEAD"])?.trim().to_owned();
-        if let Some(wanted) = git.checksum.as_ref().filter(|wanted| !commit_id.starts_with(*wanted))
-        {
-            let what = format!("`{}` is at {commit_id}, wanted {wanted}", git.remote);
-            return Err(BackendError::Input { what, hints: Vec::new() });
-        }
-        if !git.keep_git_dir {
-            fs::remove_dir_all(work.join(".git")).map_err(failed)?;
-        }
-        let from = subdir(&work, git.subdir.as_deref())?;
-        move_contents(&from, &stage.fs()).map_err(failed)?;
+        let mut say = |line: &str| log.line(Stream::Stderr, line.to_owned());
+        let commit_id = checkout(git, (&work, &stage.fs()), &mut say).map_err(checkout_error)?;
         let layer = commit(stage)?;
         let name = format!("{commit_id} {:?} {}", git.subdir, git.keep_git_dir);
         let snapshot = Snapshot::default().with(layer);
         Ok(Built { snapshot, fetched: Some(Digest::of(name)) })
     }
-
-    fn git(
-        &self,
-        folder: &std::path::Path,
-        args: &[&str],
-        log: &mut Log<'_>,
-    ) -> Result<String, BackendError> {
-        let output = Command::new("git")
-            .args(args)
-            .current_dir(folder)
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|error| BackendError::Environment {
-                doing: "start `git`".to_owned(),
-                source: Box::new(error),
-                hints: vec!["install git: ADD of a repository needs it".to_owned()],
-            })?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        for line in said.lines() {
-            log.line(Stream::Stderr, line.to_owned());
-        }
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        let last = said.lines().last().unwrap_or("git failed").to_owned();
-        Err(BackendError::Input { what: last, hints: Vec::new() })
-    }
 }
 
-/// What cannot be fetched at all is the network's fault, or the remote's.
-fn unreachable(git: &GitSource, error: &BackendError) -> BackendError {
-    BackendError::Environment {
-        doing: format!("fetch `{}`", bakehouse_render::clean(&git.remote)),
-        source: error.to_string().into(),
-        hints: vec!["check the address, the network and git's credentials".to_owned()],
+/// What cannot be fetched at all is the network's fault, or the remote's; the rest is the
+/// Dockerfile's.
+fn checkout_error(error: CheckoutError) -> BackendError {
+    let hint = match &error {
+        CheckoutError::NoGit(_) => "install git: ADD of a repository needs it",
+        CheckoutError::Folder(_) => "",
+        CheckoutError::Unreachable { .. } => "check the address, the network and git's credentials",
+        CheckoutError::Checksum { .. } => "correct the checksum, or find out what was changed",
+        _ => return BackendError::Input { what: error.to_string(), hints: Vec::new() },
+    };
+    let hints = Some(hint.to_owned()).filter(|hint| !hint.is_empty()).into_iter().collect();
+    if matches!(error, CheckoutError::Checksum { .. }) {
+        return BackendError::Input { what: error.to_string(), hints };
     }
-}
-
-/// The folder of a checkout that is wanted; never one outside of it.
-fn subdir(
-    work: &std::path::Path,
-    subdir: Option<&str>,
-) -> Result<std::path::PathBuf, BackendError> {
-    let Some(subdir) = subdir else { return Ok(work.to_path_buf()) };
-    let inside = work.join(subdir.trim_start_matches('/')).canonicalize().ok();
-    let root = work.canonicalize().ok();
-    match (inside, root) {
-        (Some(inside), Some(root)) if inside.starts_with(&root) && inside.is_dir() => Ok(inside),
-        _ => Err(BackendError::Input {
-            what: format!("the repository has no folder `{subdir}`"),
-            hints: Vec::new(),
-        }),
-    }
-}
-
-fn move_contents(from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        fs::rename(entry.path(), to.join(entry.file_name()))?;
-    }
-    Ok(())
+    let doing = "check a Git repository out".to_owned();
+    BackendError::Environment { doing, source: Box::new(error), hints }
 }
 
 /// What a registry or a server did wrong, with what to do about it.

@@ -9,6 +9,7 @@ use bakehouse_plan::assemble::Layer;
 use bakehouse_run::BackendError;
 use bakehouse_store::Store;
 
+use crate::backends::ALONE;
 use crate::memory::store_error;
 
 /// How layers become blobs.
@@ -73,6 +74,7 @@ impl LayerExports {
         let meta = self.store.layer_meta(id).map_err(store_error)?;
         // A base's layer is as it came; only new ones have times to clamp.
         let base = id.as_str().starts_with("base-");
+        let below = if id.as_str().starts_with(ALONE) { &[] } else { below };
         let options = ExportOptions {
             level: way.level,
             clamp: way.clamp.filter(|_| !base),

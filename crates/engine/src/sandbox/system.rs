@@ -120,9 +120,7 @@ impl Supplies {
             rustix::fs::symlinkat(target, &dev, name).doing_at("make the link", name)?;
         }
         attach(pseudo_terminals()?, subdirectory(&dev, "pts")?, "/dev/pts")?;
-        let size = self.wishes.shm_size.unwrap_or(DEFAULT_SHM_SIZE).to_string();
-        let shm = filesystem("tmpfs", &[("mode", "1777"), ("size", &size)], INERT)?;
-        attach(shm, subdirectory(&dev, "shm")?, "/dev/shm")?;
+        attach(self.shared_memory()?, subdirectory(&dev, "shm")?, "/dev/shm")?;
         match filesystem("mqueue", &[], INERT) {
             Ok(mqueue) => attach(mqueue, subdirectory(&dev, "mqueue")?, "/dev/mqueue")?,
             // Not every kernel has message queues.
@@ -133,6 +131,17 @@ impl Supplies {
             make_device(&dev, device)?;
         }
         Ok(())
+    }
+
+    /// `/dev/shm`. One that is given a size is an ordinary tmpfs, as it is under Docker: what is
+    /// put there may be executed.
+    fn shared_memory(&self) -> Result<OwnedFd, Failure> {
+        let (source, size, attributes) = match self.wishes.shm_size {
+            None => ("shm", DEFAULT_SHM_SIZE, INERT),
+            Some(size) => ("tmpfs", size, MountAttrFlags::MOUNT_ATTR_NOSUID),
+        };
+        let options = [("source", source), ("mode", "1777"), ("size", &size.to_string())];
+        filesystem("tmpfs", &options, attributes)
     }
 
     fn hide(&self, root: &Root) -> Result<(), Failure> {

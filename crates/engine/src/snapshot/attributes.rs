@@ -13,6 +13,9 @@ use rustix::io::Errno;
 /// The owner that a file should have: `uid:gid`.
 pub(crate) const OWNER: &str = "user.bakehouse.owner";
 
+/// What a program may do that its user may not.
+const CAPABILITY: &str = "security.capability";
+
 /// Longest value that Linux has.
 pub(crate) const MAX_VALUE: usize = 65536;
 
@@ -81,7 +84,7 @@ pub(crate) fn get(fd: impl AsFd, name: &str) -> Result<Option<Vec<u8>>, Errno> {
     }
 }
 
-/// The attributes of an open file that belong into a layer, sorted.
+/// The attributes of an open file that a copy of it has too, sorted.
 pub(crate) fn portable(fd: impl AsFd) -> Result<Vec<Xattr>, Errno> {
     let mut names = vec![0; 512];
     let length = loop {
@@ -104,9 +107,16 @@ pub(crate) fn portable(fd: impl AsFd) -> Result<Vec<Xattr>, Errno> {
     Ok(found)
 }
 
+/// The attributes that a layer is written with. As in the layers that BuildKit writes these are
+/// capabilities alone: what a user's programs note on files stays in the build.
+pub(crate) fn written(fd: impl AsFd) -> Result<Vec<Xattr>, Errno> {
+    let capability = get(fd, CAPABILITY)?;
+    Ok(capability.map(|value| (CAPABILITY.as_bytes().to_vec(), value)).into_iter().collect())
+}
+
 /// Whether an attribute belongs to the image and not to the machine, overlayfs or us.
 pub(crate) fn is_portable(name: &[u8]) -> bool {
-    if name == b"security.capability" {
+    if name == CAPABILITY.as_bytes() {
         return true;
     }
     name.starts_with(b"user.")

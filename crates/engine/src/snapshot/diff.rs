@@ -399,7 +399,7 @@ impl<W: Write> Walk<W> {
     fn entry_of(&self, fd: impl AsFd, stat: &Stat, kind: EntryKind) -> Result<Entry, DiffError> {
         let attributes = "read attributes of";
         let (uid, gid) = attributes::owner(&fd, stat).map_err(self.failed(attributes))?;
-        let xattrs = attributes::portable(&fd).map_err(self.failed(attributes))?;
+        let xattrs = attributes::written(&fd).map_err(self.failed(attributes))?;
         let (uid, gid) = (uid.into(), gid.into());
         Ok(Entry { uid, gid, xattrs, ..self.plain_entry(stat, kind) })
     }

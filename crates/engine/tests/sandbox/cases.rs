@@ -41,6 +41,7 @@ tests![
     no_mount_of_the_machine_is_left,
     devices_are_there_and_work,
     devices_that_a_step_makes_do_not_open,
+    shared_memory_has_the_size_that_is_asked_for,
     sensitive_paths_are_masked,
     the_host_name_and_hosts_are_buildkits,
     without_network_there_is_loopback_only,
@@ -242,6 +243,19 @@ fn devices_that_a_step_makes_do_not_open(world: &World) {
         let ran = world.sh(&format!("cd {dir}; mknod x c 1 5 && echo made; cat x || echo refused"));
         assert_eq!(ran.stdout, "made\nrefused\n", "in {dir}");
     }
+}
+
+fn shared_memory_has_the_size_that_is_asked_for(world: &World) {
+    let mounted = |spec: Spec| {
+        let mounts = world.run(spec, vec![]).unwrap().stdout;
+        let line = mounts.lines().find(|line| line.contains(" /dev/shm "));
+        line.unwrap_or_else(|| panic!("{mounts}")).to_owned()
+    };
+    let line = mounted(sh("cat /proc/mounts"));
+    assert!(line.starts_with("shm /dev/shm tmpfs rw,nosuid,nodev,noexec,"), "{line}");
+    assert!(line.contains("size=65536k"), "{line}");
+    let line = mounted(with("cat /proc/mounts", |spec| spec.shm_size = Some(128 << 20)));
+    assert!(line.starts_with("tmpfs /dev/shm tmpfs rw,nosuid,relatime,size=131072k"), "{line}");
 }
 
 fn sensitive_paths_are_masked(world: &World) {

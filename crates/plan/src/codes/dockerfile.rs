@@ -235,14 +235,19 @@ pub(super) const CODES: &[Code] = &[
         "copy from a stage or an image",
     ),
     error(
-        "git-query",
-        "a Git address has a query",
-        "use the fragment form: `repository.git#ref:subdir`",
+        "bad-git-address",
+        "a Git address cannot be understood",
+        "write it as `repository.git#ref:subdir` or `repository.git?ref=…&subdir=…`",
     ),
     error(
         "no-context",
         "an instruction reads the context, and there is none",
         "give the image a context, or copy from a stage",
+    ),
+    error(
+        "foreign-system",
+        "an instruction would have to run another system than Linux",
+        "build this image with BuildKit on that system, or copy what it needs with `COPY`",
     ),
     error("no-device", "a `RUN` asks for a device", "build this image with Docker"),
     error(

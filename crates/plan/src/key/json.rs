@@ -171,6 +171,20 @@ pub(super) fn file(file: &File) -> String {
     out
 }
 
+/// `{"Type":"buildkit.merge.v0","Merge":{"inputs":[{},{"input":1} …]}}`.
+pub(super) fn merge(inputs: usize) -> String {
+    let input = |number: usize| match number {
+        0 => json!({}),
+        number => json!({ "input": number }),
+    };
+    let inputs: Vec<Value> = (0..inputs).map(input).collect();
+    let mut out = String::from("{");
+    text(&mut out, "Type", "buildkit.merge.v0");
+    field(&mut out, "Merge", json!({ "inputs": inputs }));
+    out.push('}');
+    out
+}
+
 /// Input, secondary input and output of each action, as LLB numbers them, unless it is the
 /// default case of one action on one base.
 fn indexes(file: &File) -> Option<Vec<[i64; 3]>> {

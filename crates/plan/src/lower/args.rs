@@ -42,7 +42,7 @@ pub(crate) fn global_args(request: &Request<'_>) -> Result<ArgEnv, LowerFailure>
     let mut env = ArgEnv::default();
     let mut set = |prefix: &str, platform: &Platform| {
         let values = [
-            ("PLATFORM", platform.to_string()),
+            ("PLATFORM", super::system::with_version(platform)),
             ("OS", platform.os.clone()),
             ("OSVERSION", platform.os_version.clone().unwrap_or_default()),
             ("ARCH", platform.architecture.clone()),

@@ -1,10 +1,8 @@
 //! `COPY` and `ADD`.
 
-use bakehouse_model::Digest;
-use bakehouse_model::op::{
-    self, FileAction, GitSource, HttpSource, MakeFile, Mode, Op, Owner, Principal, Source,
-};
+use bakehouse_model::op::{self, FileAction, MakeFile, Mode, Op, Owner, Principal, Source};
 
+use super::remote::Remote;
 use super::stages::{Command, Lowering};
 use super::{LowerFailure, path, wrong, wrong_with_help};
 use crate::dockerfile::words::Lexer;
@@ -29,7 +27,7 @@ pub(super) fn owner(text: &str, base: Option<usize>) -> Option<Owner> {
 }
 
 /// An instruction that copies, its words expanded.
-struct Job {
+pub(super) struct Job {
     verb: &'static str,
     sources: Vec<String>,
     contents: Vec<SourceContent>,
@@ -39,11 +37,12 @@ struct Job {
     chmod: String,
     mode: Option<Mode>,
     excludes: Vec<String>,
+    link: bool,
     parents: bool,
-    checksum: Option<String>,
+    pub(super) checksum: Option<String>,
     unpack: Option<bool>,
-    keep_git_dir: Option<bool>,
-    span: Span,
+    pub(super) keep_git_dir: Option<bool>,
+    pub(super) span: Span,
 }
 
 impl Lowering<'_> {
@@ -81,12 +80,15 @@ impl Lowering<'_> {
                 let what = "checksum can't be specified for multiple sources";
                 return Err(wrong(self.place(span), "bad-checksum", what));
             }
-            if !is_http(&job.sources[0]) && !is_git(&job.sources[0]) {
+            if self.remote(&job.sources[0], span)?.is_none() {
                 let what = "checksum requires HTTP(S) or Git sources";
                 return Err(wrong(self.place(span), "bad-checksum", what));
             }
         }
-        let local = job.sources.iter().any(|source| !is_http(source) && !is_git(source));
+        let mut local = false;
+        for source in &job.sources {
+            local |= self.remote(source, span)?.is_none();
+        }
         let context = if local { Some(self.main_context(span)?) } else { None };
         self.transfer(at, command, job, context)
     }
@@ -171,6 +173,7 @@ impl Lowering<'_> {
             mode: self.mode(&chmod, span)?,
             chmod,
             excludes: transfer.excludes.clone(),
+            link: transfer.link,
             parents: false,
             checksum: None,
             unpack: None,
@@ -223,7 +226,9 @@ impl Lowering<'_> {
         job: Job,
         source: Option<StepIndex>,
     ) -> Result<(), LowerFailure> {
-        let base = self.states[at].fs;
+        let below = self.states[at].fs;
+        let alone = job.stands_alone();
+        let base = below.filter(|_| !alone);
         let mut inputs: Vec<StepIndex> = base.into_iter().collect();
         let mut actions = Vec::new();
         let owner = owner(&job.chown, base.map(|_| 0));
@@ -244,9 +249,39 @@ impl Lowering<'_> {
         }
         let file = op::File { base: base.map(|_| 0), actions };
         let step = self.step(at, command, Op::File(file), inputs);
+        let step = match below {
+            Some(below) if alone => self.linked(at, command, (below, step)),
+            _ => step,
+        };
         self.states[at].fs = Some(step);
         self.history(at, format!("{} # buildkit", job.history()), true);
         Ok(())
+    }
+
+    /// What `step` made, on top of what is below it.
+    fn linked(
+        &mut self,
+        at: usize,
+        command: &Command,
+        (below, step): (StepIndex, StepIndex),
+    ) -> StepIndex {
+        let state = &self.states[at];
+        let copied = &self.graph.step(step).origin;
+        let origin = Origin {
+            name: format!("LINK {}", copied.name),
+            position: (0, 0),
+            location: self.place(command.instruction.span),
+            ..copied.clone()
+        };
+        let platform = self.graph.step(step).platform.clone();
+        let new = NewStep {
+            op: Op::Merge,
+            inputs: vec![below, step],
+            platform,
+            no_cache: state.no_cache,
+            origin,
+        };
+        self.graph.add(new)
     }
 
     fn one_source(
@@ -256,9 +291,12 @@ impl Lowering<'_> {
         src: &str,
         source: Option<StepIndex>,
     ) -> Result<(StepIndex, op::Copy), LowerFailure> {
-        let remote = is_git(src) || is_http(src);
-        if remote && job.verb == "COPY" {
-            let what = if is_git(src) { "a git ref" } else { "a URL" };
+        let remote = self.remote(src, job.span)?;
+        if let Some(remote) = remote.as_ref().filter(|_| job.verb == "COPY") {
+            let what = match remote {
+                Remote::Repository(_) => "a git ref",
+                Remote::File(_) => "a URL",
+            };
             return Err(wrong_with_help(
                 self.place(job.span),
                 "remote-copy",
@@ -266,15 +304,18 @@ impl Lowering<'_> {
                 "use ADD",
             ));
         }
-        if is_git(src) {
-            let step = self.git(at, job, src)?;
-            return Ok((step, op::Copy { src: "/".to_owned(), ..job.copy() }));
-        }
-        if is_http(src) {
-            let (step, name) = self.http(at, job, src)?;
-            let unpack = job.unpack.unwrap_or(false);
-            let copy = op::Copy { src: format!("/{name}"), attempt_unpack: unpack, ..job.copy() };
-            return Ok((step, copy));
+        match remote {
+            Some(Remote::Repository(address)) => {
+                let step = self.git(at, job, src, &address)?;
+                return Ok((step, op::Copy { src: "/".to_owned(), ..job.copy() }));
+            }
+            Some(Remote::File(url)) => {
+                let (step, name) = self.http(at, job, &url)?;
+                let attempt_unpack = job.unpack.unwrap_or(false);
+                let copy = op::Copy { src: format!("/{name}"), attempt_unpack, ..job.copy() };
+                return Ok((step, copy));
+            }
+            None => {}
         }
         let Some(step) = source else {
             let place = self.place(job.span);
@@ -317,67 +358,17 @@ impl Lowering<'_> {
         let op = Op::File(op::File { base: None, actions: vec![action] });
         self.graph.add(NewStep { op, inputs: Vec::new(), platform, no_cache: false, origin })
     }
-
-    fn remote(&mut self, at: usize, op: Op, name: String, span: Span) -> StepIndex {
-        let origin = Origin {
-            name,
-            image: self.request.image.to_owned(),
-            stage: self.states[at].name.clone(),
-            position: (0, 0),
-            location: self.place(span),
-        };
-        let platform = self.request.settings.build_platform.clone();
-        self.graph.add(NewStep { op, inputs: Vec::new(), platform, no_cache: false, origin })
-    }
-
-    fn http(
-        &mut self,
-        at: usize,
-        job: &Job,
-        url: &str,
-    ) -> Result<(StepIndex, String), LowerFailure> {
-        let without_query = url.split(['?', '#']).next().unwrap_or(url);
-        let after_host = without_query.splitn(4, '/').nth(3).unwrap_or("");
-        let file_name = match path::base(after_host) {
-            "." | "/" | ".." => "__unnamed__".to_owned(),
-            name => name.to_owned(),
-        };
-        let checksum =
-            match &job.checksum {
-                None => None,
-                Some(text) => Some(text.parse::<Digest>().map_err(|error| {
-                    wrong(self.place(job.span), "bad-checksum", error.to_string())
-                })?),
-            };
-        let source = HttpSource { url: url.to_owned(), checksum, file_name: file_name.clone() };
-        let op = Op::Source(Source::Http(source));
-        Ok((self.remote(at, op, format!("download {url}"), job.span), file_name))
-    }
-
-    fn git(&mut self, at: usize, job: &Job, src: &str) -> Result<StepIndex, LowerFailure> {
-        let (remote, fragment) = src.split_once('#').unwrap_or((src, ""));
-        let (reference, subdir) = fragment.split_once(':').unwrap_or((fragment, ""));
-        if remote.contains('?') {
-            return Err(wrong_with_help(
-                self.place(job.span),
-                "git-query",
-                format!("the query form of a Git address is not supported yet: `{src}`"),
-                "use the fragment form: `repository.git#ref:subdir`",
-            ));
-        }
-        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let source = GitSource {
-            remote: remote.to_owned(),
-            reference: some(reference),
-            subdir: some(subdir),
-            keep_git_dir: job.keep_git_dir.unwrap_or(false),
-            checksum: job.checksum.clone(),
-        };
-        Ok(self.remote(at, Op::Source(Source::Git(source)), format!("fetch {src}"), job.span))
-    }
 }
 
 impl Job {
+    /// Whether its layer is made of nothing but what is copied, so that it stays as it is when
+    /// the base changes: `--link`. A mode is set on what is there, and names of users are looked
+    /// up there; with these the layer is an ordinary one, as it is for Docker.
+    fn stands_alone(&self) -> bool {
+        let is_number = |id: &str| id.is_empty() || id.parse::<u32>().is_ok();
+        self.link && self.chmod.is_empty() && self.chown.split(':').all(is_number)
+    }
+
     fn copy(&self) -> op::Copy {
         op::Copy {
             dest: self.dest.clone(),
@@ -451,24 +442,6 @@ pub(super) fn input_number(inputs: &mut Vec<StepIndex>, step: StepIndex) -> usiz
     })
 }
 
-fn is_http(source: &str) -> bool {
-    (source.starts_with("http://") || source.starts_with("https://")) && !is_git(source)
-}
-
-/// Whether a source of ADD is a Git repository, as BuildKit tells.
-fn is_git(source: &str) -> bool {
-    let address = source.split(['#', '?']).next().unwrap_or(source);
-    if address.starts_with("git://") || address.starts_with("ssh://") {
-        return true;
-    }
-    if address.starts_with("http://") || address.starts_with("https://") {
-        return address.ends_with(".git");
-    }
-    let scp = address.split_once('@').and_then(|(_, rest)| rest.split_once(':'));
-    scp.is_some_and(|(host, path)| !host.contains('/') && !path.is_empty())
-        || address.starts_with("github.com/")
-}
-
 /// `[ugoa]*([-+=]([rwxXst]*|[ugo]))+`, comma-separated.
 fn is_symbolic(text: &str) -> bool {
     let clause = |clause: &str| {
@@ -481,22 +454,6 @@ fn is_symbolic(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sources_of_add_are_told_apart() {
-        let cases = [
-            ("https://host/x.tar.gz", true, false),
-            ("https://host/org/x.git", false, true),
-            ("https://host/org/x.git#main:sub", false, true),
-            ("git@host:org/x.git", false, true),
-            ("git://host/x", false, true),
-            ("dir/file", false, false),
-            ("a@b", false, false),
-        ];
-        for (source, http, git) in cases {
-            assert_eq!((is_http(source), is_git(source)), (http, git), "{source}");
-        }
-    }
 
     #[test]
     fn owners_are_names_or_numbers() {

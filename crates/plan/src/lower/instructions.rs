@@ -4,7 +4,7 @@ use bakehouse_model::oci::{Empty, Healthcheck, History};
 use bakehouse_model::op::{self, FileAction, MakeDir, Op};
 
 use super::stages::{Command, Lowering};
-use super::{LowerFailure, path, ports, text, wrong};
+use super::{LowerFailure, path, ports, system, text, wrong};
 use crate::dockerfile::{ArgDeclaration, Command as CommandLine, InstructionKind, KeyValue, Span};
 use crate::graph::{NewStep, Origin, StepIndex};
 
@@ -79,8 +79,9 @@ impl Lowering<'_> {
             CommandLine::Exec(args) => args.clone(),
             CommandLine::Shell(line) => {
                 let shell = &self.states[at].image.config.shell;
+                let platform = self.states[at].platform.as_ref();
                 let mut args = if shell.is_empty() {
-                    vec!["/bin/sh".to_owned(), "-c".to_owned()]
+                    system::default_shell(platform.unwrap_or(&self.target_platform()))
                 } else {
                     shell.clone()
                 };
@@ -263,6 +264,7 @@ impl Lowering<'_> {
     }
 
     fn workdir(&mut self, at: usize, command: &Command, dir: &str) -> Result<(), LowerFailure> {
+        self.needs_linux(at, "WORKDIR", command.instruction.span)?;
         let dir = self.expand(at, dir, command.instruction.span)?;
         let dir = path::normalise(&self.states[at].image.config.working_dir, &dir, false);
         let state = &mut self.states[at];

@@ -23,6 +23,7 @@ impl Lowering<'_> {
         command: &Command,
         run: &Run,
     ) -> Result<(), LowerFailure> {
+        self.needs_linux(at, "RUN", command.instruction.span)?;
         self.check_trust(command, run)?;
         let script = run.script();
         let args = self.with_shell(at, &script.command);

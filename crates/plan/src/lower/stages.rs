@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bakehouse_model::Location;
-use bakehouse_model::oci::{ImageConfig, Platform, RunConfig};
+use bakehouse_model::oci::{ImageConfig, Platform};
 use bakehouse_model::op::{self, Op};
 
 use super::args::{ArgEnv, global_args};
-use super::{Base, Bases, LowerFailure, Lowered, NoCache, Request, Via, wrong, wrong_with_help};
+use super::{
+    Base, Bases, LowerFailure, Lowered, NoCache, Request, Via, system, wrong, wrong_with_help,
+};
 use crate::dockerfile::words::Lexer;
 use crate::dockerfile::{Instruction, InstructionKind, Span, Stage, mount};
 use crate::graph::{Graph, NewStep, Origin, StepIndex};
-
-/// The `PATH` of an image that has none.
-const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where a span is, for people.
 pub(super) fn location(request: &Request<'_>, span: Span) -> Option<Location> {
@@ -362,16 +361,14 @@ impl<'a> Lowering<'a> {
         self.materialise(index);
         let target_platform = self.target_platform();
         let state = &mut self.states[index];
-        state.platform.get_or_insert(target_platform);
+        let platform = state.platform.get_or_insert(target_platform);
         let config = &mut state.image.config;
-        if !config.env.iter().any(|line| line.starts_with("PATH=")) {
-            config.env.push(DEFAULT_PATH.to_owned());
-        }
+        system::add_path(config, platform);
         for line in &config.env {
             let (name, value) = line.split_once('=').unwrap_or((line, ""));
             state.env.set(name, value);
         }
-        if !config.working_dir.is_empty() {
+        if !config.working_dir.is_empty() && platform.os == "linux" {
             let dir = super::path::normalise(&config.working_dir, &config.working_dir, false);
             config.working_dir.clone_from(&dir);
             state.dir = dir;
@@ -474,11 +471,7 @@ pub(super) fn empty_image(platform: &Platform) -> ImageConfig {
         os: platform.os.clone(),
         os_version: platform.os_version.clone().unwrap_or_default(),
         variant: platform.variant.clone().unwrap_or_default(),
-        config: RunConfig {
-            env: vec![DEFAULT_PATH.to_owned()],
-            working_dir: "/".to_owned(),
-            ..RunConfig::default()
-        },
+        config: system::empty_config(platform),
         ..ImageConfig::default()
     }
 }

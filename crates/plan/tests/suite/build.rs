@@ -188,6 +188,7 @@ fn words(graph: &Graph, step: &Step) -> String {
             let actions: Vec<String> = file.actions.iter().map(action).collect();
             actions.join("; ")
         }
+        Op::Merge => "merge".to_owned(),
     };
     let needs: Vec<String> = step
         .inputs

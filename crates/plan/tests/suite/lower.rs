@@ -522,3 +522,23 @@ fn places_of_steps_are_told() {
         ]
     );
 }
+
+#[test]
+fn an_image_for_windows_takes_files_and_settings_and_refuses_what_would_run() {
+    let on_windows = |text: &str| {
+        let mut build = Build::new();
+        build.settings.platform = Some("windows(10.0.1)/amd64".parse().unwrap());
+        build.try_lower(text)
+    };
+    let done = on_windows("FROM scratch\nARG TARGETPLATFORM\nCOPY a .\nENTRYPOINT a b").unwrap();
+    let config = &done.lowered.config;
+    assert_eq!(config.config.working_dir, "\\");
+    assert_eq!(config.config.entrypoint.as_ref().unwrap()[..3], ["cmd", "/S", "/C"]);
+    assert_eq!((config.config.env.len(), config.os_version.as_str()), (0, "10.0.1"));
+    assert_eq!(done.history()[0], "ARG TARGETPLATFORM=windows(10.0.1)/amd64");
+    for text in ["FROM scratch\nRUN a", "FROM scratch\nWORKDIR C:/a"] {
+        let Err(LowerFailure::Wrong(diagnostic)) = on_windows(text) else { panic!("{text}") };
+        assert_eq!(diagnostic.code, "foreign-system");
+        assert!(diagnostic.message.contains("BuildKit"), "{}", diagnostic.message);
+    }
+}

@@ -18,7 +18,7 @@ pub(super) fn same_attributes(
 ) -> Result<bool, Errno> {
     Ok(same_inode(stat, below)
         && attributes::owner(&fd, stat)? == attributes::owner(&below_fd, below)?
-        && attributes::portable(&fd)? == attributes::portable(&below_fd)?)
+        && attributes::written(&fd)? == attributes::written(&below_fd)?)
 }
 
 /// Whether `name` is the same file in both directories: attributes, size and time, and
