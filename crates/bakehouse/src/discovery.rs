@@ -5,12 +5,17 @@
 //! folder that cannot be read is reported and left out. Links to folders are not followed;
 //! a link to a file is read if that is in the repository.
 
-use std::path::Path;
-use std::sync::Mutex;
+mod remembered;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use bakehouse_model::{Diagnostic, Location, Severity};
 use bakehouse_plan::fleet::{Skipped, SourceFile, is_dockerfile_name};
-use ignore::{DirEntry, WalkBuilder, WalkState};
+use bakehouse_store::Store;
+use ignore::{WalkBuilder, WalkState};
+use remembered::Walk;
 
 /// The largest file that is read.
 const MAX_SIZE: u64 = 4 << 20;
@@ -28,30 +33,83 @@ pub struct Found {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Finds what is below `root`.
-pub fn find(root: &Path) -> Found {
+/// What a walk saw, from the root.
+#[derive(Debug, Default)]
+struct Names {
+    folders: Vec<String>,
+    /// Of files that say something of images.
+    names: Vec<PathBuf>,
+    /// Whether there is something that text cannot name, or that cannot be read.
+    is_partial: bool,
+}
+
+/// Finds what is below `root`; `store` remembers what a walk found.
+pub fn find(root: &Path, store: Option<&Store>) -> Found {
+    let mut found = Found::default();
+    let known = store.and_then(|store| Walk::recall(root, store));
+    let names = match known {
+        Some(walk) => walk.names,
+        None => {
+            let began = SystemTime::now();
+            let seen = walk(root, &mut found.diagnostics);
+            if let Some(store) = store.filter(|_| !seen.is_partial) {
+                Walk::keep(root, (seen.folders, seen.names.clone()), began, store);
+            }
+            seen.names
+        }
+    };
+    for name in names {
+        if let Some(seen) = look_at(root, &name) {
+            found.take(seen);
+        }
+    }
+    found.diagnostics.sort();
+    found
+}
+
+/// The names below `root`, sorted; what cannot be read goes to `wrong`.
+fn walk(root: &Path, wrong: &mut Vec<Diagnostic>) -> Names {
     let mut walk = WalkBuilder::new(root);
     walk.hidden(false).require_git(false).git_global(false).parents(true);
     walk.filter_entry(|entry| entry.file_name() != ".git" && entry.file_name() != "node_modules");
-    let found = Mutex::new(Found::default());
+    let seen = Mutex::new((Names::default(), wrong));
     walk.build_parallel().run(|| {
         Box::new(|entry| {
-            let one = match entry {
-                Ok(entry) => look_at(root, entry),
-                Err(error) => Some(Seen::Wrong(unreadable(root, &error.to_string()))),
-            };
-            if let Some(seen) = one {
-                found.lock().expect("nobody panics with it").take(seen);
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let (names, wrong) = &mut *seen;
+            match entry {
+                Ok(entry) => {
+                    let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
+                    names.take(path, entry.file_type().is_some_and(|kind| kind.is_dir()));
+                }
+                Err(error) => {
+                    names.is_partial = true;
+                    wrong.push(unreadable(root, &error.to_string()));
+                }
             }
             WalkState::Continue
         })
     });
-    let mut found = found.into_inner().expect("nobody panicked with it");
-    found.files.sort_by(|a, b| a.path.cmp(&b.path));
-    found.described.sort();
-    found.skipped.sort();
-    found.diagnostics.sort();
-    found
+    let (mut names, _) = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+    names.folders.sort_unstable();
+    names.names.sort_unstable();
+    names
+}
+
+impl Names {
+    fn take(&mut self, path: &Path, is_folder: bool) {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let describes = name.is_some_and(|n| is_dockerfile_name(n) || is_described_name(n));
+        if !is_folder && !describes {
+            return;
+        }
+        self.is_partial |= path.to_str().is_none();
+        if is_folder {
+            self.folders.push(path.to_string_lossy().into_owned());
+        } else {
+            self.names.push(path.to_owned());
+        }
+    }
 }
 
 /// What one entry of a folder is.
@@ -73,16 +131,11 @@ impl Found {
     }
 }
 
-fn look_at(root: &Path, entry: DirEntry) -> Option<Seen> {
-    let kind = entry.file_type()?;
-    let name = entry.file_name().to_str()?;
-    let (is_dockerfile, is_described) = (is_dockerfile_name(name), is_described_name(name));
-    if !(is_dockerfile || is_described) || kind.is_dir() {
-        return None;
-    }
-    let path = entry.into_path();
-    let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-    if kind.is_symlink()
+fn look_at(root: &Path, name: &Path) -> Option<Seen> {
+    let path = root.join(name);
+    let relative = name.to_string_lossy().into_owned();
+    let is_described = is_described_name(path.file_name()?.to_str()?);
+    if path.is_symlink()
         && let Err(reason) = within(root, &path)
     {
         return Some(Seen::Skipped(Skipped { path: relative, reason }));

@@ -7,6 +7,7 @@ use bakehouse_bake::{Set, SourceFile as BakeFile};
 use bakehouse_model::oci::Platform;
 use bakehouse_plan::fleet::{self, Class, Fleet, SourceFile, Surroundings};
 use bakehouse_plan::lower::Settings;
+use bakehouse_store::Store;
 
 use crate::cli::Where;
 use crate::config::Config;
@@ -139,7 +140,10 @@ fn input(
         let named = named_definitions(place, root, cx)?;
         return Ok((Found::default(), sources::read_named(&named, tree, reading.bake)));
     }
-    let found = discovery::find(root);
+    // A store that is not there, or cannot be used, only remembers nothing.
+    let home = cx.home();
+    let store = if home.is_dir() { Store::open(&home).ok() } else { None };
+    let found = discovery::find(root, store.as_ref());
     let nothing = found.files.is_empty() && found.described.is_empty();
     if nothing && !found.diagnostics.is_empty() {
         return Err(Failure::input(found.diagnostics));
