@@ -31,6 +31,8 @@ pub enum Verb {
     Families(Box<FamiliesArgs>),
     /// Say which images a change affects, and because of what
     Affected(Box<AffectedArgs>),
+    /// List what RUN --mount=type=cache has kept, save it elsewhere, or restore it
+    CacheMounts(CacheMountsArgs),
     /// Write a fleet of 18 images, build it, run it, change it and build it again
     Demo(DemoArgs),
     /// Run a built image's command
@@ -410,6 +412,76 @@ pub struct AffectedArgs {
     #[arg(long)]
     pub exit_code: bool,
     /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `bakehouse cache-mounts`
+#[derive(Debug, Clone, Args)]
+pub struct CacheMountsArgs {
+    /// What to do with them
+    #[command(subcommand)]
+    pub verb: CacheMountsVerb,
+}
+
+/// What `bakehouse cache-mounts` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum CacheMountsVerb {
+    /// Show the caches and how large they are
+    List(CacheListArgs),
+    /// Write caches to a file, a folder or a registry
+    Save(CacheSaveArgs),
+    /// Read caches that were saved
+    Restore(CacheRestoreArgs),
+}
+
+/// `bakehouse cache-mounts list`
+#[derive(Debug, Clone, Args)]
+pub struct CacheListArgs {
+    /// Only caches whose id matches, such as `*pip*` (default: all)
+    #[arg(value_name = "PATTERN")]
+    pub ids: Vec<String>,
+    /// How to print them
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `bakehouse cache-mounts save`
+#[derive(Debug, Clone, Args)]
+pub struct CacheSaveArgs {
+    /// Only caches whose id matches, such as `*pip*` (default: all)
+    #[arg(value_name = "PATTERN")]
+    pub ids: Vec<String>,
+    /// Where to: a file, a folder (with a slash at its end) or registry://REFERENCE
+    #[arg(long, value_name = "PLACE")]
+    pub to: String,
+    /// Show what would be saved, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `bakehouse cache-mounts restore`
+#[derive(Debug, Clone, Args)]
+pub struct CacheRestoreArgs {
+    /// Only caches whose id matches, such as `*pip*` (default: all)
+    #[arg(value_name = "PATTERN")]
+    pub ids: Vec<String>,
+    /// Where from: a file, a folder or registry://REFERENCE
+    #[arg(long, value_name = "PLACE")]
+    pub from: String,
+    /// Replace caches that are there already (default: leave them as they are)
+    #[arg(long)]
+    pub replace: bool,
+    /// Succeed if nothing is at the place
+    #[arg(long)]
+    pub optional: bool,
+    /// Show what would be restored, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to print the result
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

@@ -2,6 +2,7 @@
 
 pub mod affected;
 pub mod build;
+pub mod cache_mounts;
 pub mod check;
 pub mod demo;
 pub mod families;
@@ -11,7 +12,7 @@ pub mod run;
 pub mod schema;
 pub mod why;
 
-use bakehouse_registry::{Client, ClientConfig};
+use bakehouse_registry::{Client, ClientConfig, Mirror};
 use bakehouse_store::Store;
 
 use crate::context::Context;
@@ -25,12 +26,17 @@ fn open_store(cx: &Context) -> Result<Store, Failure> {
 
 /// A client with the user's credentials and the mirrors of the command line.
 fn client(request: &Request, store: &Store, cx: &Context) -> Client {
+    client_with(&request.mirrors, store, cx)
+}
+
+/// A client with the user's credentials and these mirrors.
+fn client_with(mirrors: &[Mirror], store: &Store, cx: &Context) -> Client {
     let folder = match cx.var("DOCKER_CONFIG") {
         Some(folder) => cx.cwd.join(folder),
         None => std::path::Path::new(cx.var("HOME").unwrap_or("/root")).join(".docker"),
     };
     let config = ClientConfig {
-        mirrors: request.mirrors.clone(),
+        mirrors: mirrors.to_vec(),
         docker_config: Some(folder.join("config.json")),
         ..ClientConfig::default()
     };

@@ -26,7 +26,7 @@ use crate::outputs::{Level, Outputs, Packing, Wanted};
 use crate::transfer::Transfer;
 
 pub use docker::engine_address;
-pub use files::write_files;
+pub use files::{write_file, write_files};
 
 use layers::{LayerExports, Way};
 

@@ -5,6 +5,7 @@
 pub mod backends;
 pub mod bases;
 pub mod broadcast;
+pub mod cachemounts;
 mod checkout;
 pub mod cli;
 pub mod codes;

@@ -49,6 +49,7 @@ fn run(verb: &Verb, cx: &mut Context) -> Result<ExitCode, Failure> {
         Verb::Check(args) => commands::check::run(args, cx),
         Verb::Families(args) => commands::families::run(args, cx),
         Verb::Affected(args) => commands::affected::run(args, cx),
+        Verb::CacheMounts(args) => commands::cache_mounts::run(&args.verb, cx),
         Verb::Demo(args) => commands::demo::run(args, cx),
         Verb::Run(args) => commands::run::run(args, cx),
         Verb::Schema => commands::schema::run(cx),

@@ -8,10 +8,12 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use bakehouse_model::Digest;
 use bakehouse_model::op::Sharing;
 
+use crate::remove::remove_tree;
 use crate::store::{Store, StoreError};
 
 /// An instance of a cache, in use as long as this lives.
@@ -19,6 +21,19 @@ use crate::store::{Store, StoreError};
 pub struct CacheMount {
     folder: PathBuf,
     _lock: File,
+}
+
+/// A cache that was used, and what is known without taking it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCache {
+    /// Its name.
+    pub id: String,
+    /// The directory of its first instance.
+    pub data: PathBuf,
+    /// How many instances it has.
+    pub instances: usize,
+    /// When something at the top of that directory last changed.
+    pub used: Option<SystemTime>,
 }
 
 impl Store {
@@ -58,6 +73,35 @@ impl Store {
             }
         }
         Ok(None)
+    }
+
+    /// Takes the first instance of the cache `id` alone, to save or to replace it; none while
+    /// somebody uses it.
+    pub fn try_own_cache(&self, id: &str) -> Result<Option<CacheMount>, StoreError> {
+        let (folder, lock) = self.cache_instance(id, 0)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(CacheMount { folder, _lock: lock })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(StoreError::io("lock", &folder)(error)),
+        }
+    }
+
+    /// Every cache there is, by id. What is no cache of ours is passed over.
+    pub fn caches(&self) -> Result<Vec<StoredCache>, StoreError> {
+        let folder = self.home().join("cache-mounts-v1");
+        let mut caches = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(StoreError::io("list", &folder))? {
+            let path = entry.map_err(StoreError::io("list", &folder))?.path();
+            let Ok(id) = fs::read_to_string(path.join("id")) else { continue };
+            if self.cache_folder(&id, 0).parent() != Some(&path) || !path.join("0/ready").exists() {
+                continue;
+            }
+            let used = fs::metadata(path.join("0/data")).and_then(|data| data.modified()).ok();
+            let instances = (0_u32..).take_while(|n| path.join(n.to_string()).is_dir()).count();
+            caches.push(StoredCache { id, data: path.join("0/data"), instances, used });
+        }
+        caches.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(caches)
     }
 
     fn cache_folder(&self, id: &str, number: u32) -> PathBuf {
@@ -107,6 +151,21 @@ impl CacheMount {
     /// Whether nobody has said yet that the directory has its first contents, owner and mode.
     pub fn is_new(&self) -> bool {
         !self.folder.join("ready").exists()
+    }
+
+    /// Puts a prepared directory, which is on the same file system, into the place of what
+    /// is there. Who is killed on the way leaves a new cache.
+    pub fn replace(&self, prepared: &Path) -> Result<(), StoreError> {
+        let (ready, data) = (self.folder.join("ready"), self.folder.join("data"));
+        match fs::remove_file(&ready) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io("remove", &ready)(error));
+            }
+            _ => {}
+        }
+        remove_tree(&data)?;
+        fs::rename(prepared, &data).map_err(StoreError::io("rename to", &data))?;
+        self.mark_ready()
     }
 
     /// Says that the directory has its first contents, owner and mode.
@@ -171,5 +230,40 @@ mod tests {
         }
         let mount = store.cache_mount("pip", Sharing::Locked).unwrap();
         assert!(mount.path().unwrap().join("file").exists());
+    }
+
+    #[test]
+    fn caches_are_listed_once_they_have_contents() {
+        let (_folder, store) = store();
+        for id in ["b", "a"] {
+            let mount = store.cache_mount(id, Sharing::Shared).unwrap();
+            mount.path().unwrap();
+            assert!(!store.caches().unwrap().iter().any(|cache| cache.id == id), "it is new");
+            mount.mark_ready().unwrap();
+            if id == "a" {
+                store.cache_mount(id, Sharing::Private).unwrap();
+            }
+        }
+        fs::create_dir_all(store.home().join("cache-mounts-v1/strange/0")).unwrap();
+        let listed = store.caches().unwrap();
+        let listed: Vec<_> = listed.iter().map(|it| (it.id.as_str(), it.instances)).collect();
+        assert_eq!(listed, [("a", 2), ("b", 1)]);
+    }
+
+    #[test]
+    fn who_owns_a_cache_replaces_it_whole() {
+        let (folder, store) = store();
+        let used = store.cache_mount("go", Sharing::Shared).unwrap();
+        fs::create_dir_all(used.path().unwrap().join("deep/old")).unwrap();
+        used.mark_ready().unwrap();
+        assert!(store.try_own_cache("go").unwrap().is_none(), "a step uses it");
+        drop(used);
+        let own = store.try_own_cache("go").unwrap().unwrap();
+        assert!(store.try_own_cache("go").unwrap().is_none());
+        let prepared = folder.path().join("prepared");
+        fs::create_dir_all(prepared.join("new")).unwrap();
+        own.replace(&prepared).unwrap();
+        assert!(!own.is_new() && own.path().unwrap().join("new").is_dir());
+        assert!(!own.path().unwrap().join("deep").exists() && !prepared.exists());
     }
 }

@@ -46,9 +46,10 @@ mod runs;
 mod scratch;
 mod small;
 mod store;
+mod temporary;
 
 pub use blobs::Ingest;
-pub use cachemount::CacheMount;
+pub use cachemount::{CacheMount, StoredCache};
 pub use claims::StoreClaim;
 pub use images::{Resolution, StoredImage};
 pub use layers::{LayerMeta, LayerStage};
@@ -57,3 +58,4 @@ pub use partial::Partial;
 pub use remove::remove_tree;
 pub use runs::StoredRun;
 pub use store::{Store, StoreError};
+pub use temporary::TemporaryStore;

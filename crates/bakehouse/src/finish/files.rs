@@ -103,6 +103,14 @@ fn write(
         content(&mut out)?;
         return out.flush().map_err(|error| BackendError::environment("write the archive", error));
     };
+    write_file(dest, content)
+}
+
+/// Writes a file, whole or not at all.
+pub fn write_file(
+    dest: &Path,
+    content: impl FnOnce(&mut dyn Write) -> Result<(), BackendError>,
+) -> Result<(), BackendError> {
     let failed =
         |error: io::Error| BackendError::environment(format!("write `{}`", dest.display()), error);
     let mut name = dest.file_name().unwrap_or_default().to_owned();

@@ -442,7 +442,7 @@ fn what_the_build_was_not_given_no_step_finds() {
 }
 
 /// A tar of entries: name, type, link and content.
-fn tar(entries: &[(&str, u8, &str, &str)]) -> Vec<u8> {
+pub(crate) fn tar(entries: &[(&str, u8, &str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, kind, link, data) in entries {
         let data = if *kind == b'0' { data.as_bytes() } else { b"" };

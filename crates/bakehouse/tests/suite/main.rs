@@ -5,6 +5,7 @@ mod affected;
 mod architecture;
 mod archives;
 mod asked;
+mod cachemounts;
 mod changing;
 mod check;
 mod config;
