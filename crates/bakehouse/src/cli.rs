@@ -187,6 +187,15 @@ pub struct BuildArgs {
     /// Annotate the image: [manifest|index|manifest-descriptor|index-descriptor[PLATFORM],...:]KEY=VALUE
     #[arg(long, value_name = "SPEC")]
     pub annotation: Vec<String>,
+    /// Attach provenance: true, false or mode=min|max[,builder-id=ID]
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub provenance: Option<String>,
+    /// Attach a list of the packages: true or false
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub sbom: Option<String>,
+    /// Attach type=provenance[,mode=min|max] or type=sbom
+    #[arg(long, value_name = "SPEC")]
+    pub attest: Vec<String>,
     /// Write the result: type=oci|docker|tar|local|image|registry|cacheonly[,dest=PATH]
     #[arg(short = 'o', long, value_name = "SPEC")]
     pub output: Vec<String>,

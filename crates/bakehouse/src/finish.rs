@@ -4,6 +4,7 @@
 //! An image that was made before of the same result and the same configuration is found
 //! again by a key, and nothing of it is made anew.
 
+mod attest;
 mod docker;
 mod files;
 mod layers;
@@ -19,6 +20,7 @@ use bakehouse_registry::Client;
 use bakehouse_run::{BackendError, Finish};
 use bakehouse_store::Store;
 use bakehouse_store::layout::{LayoutImage, MAX_DOCUMENT};
+use serde_json::Value;
 
 use crate::backends::client_error;
 use crate::memory::store_error;
@@ -43,6 +45,8 @@ pub struct Plan {
     pub references: Vec<Reference>,
     /// Whether it was asked for itself, and not only because others stand on it.
     pub named: bool,
+    /// What is to be said of how it was made, but for when.
+    pub provenance: Option<Value>,
 }
 
 /// An image that is made.
@@ -56,6 +60,8 @@ pub struct Made {
     pub roots: Vec<(Platform, Snapshot)>,
     /// `SOURCE_DATE_EPOCH`, where the build has one.
     pub epoch: Option<i64>,
+    /// What is attested of it, for each platform.
+    pub attestations: Vec<Descriptor>,
     /// Its references.
     pub references: Vec<Reference>,
     /// Whether it was asked for itself.
@@ -152,6 +158,7 @@ impl Finisher {
             config: manifest.config.digest.clone(),
             roots: vec![(plan.lowered.platform.clone(), snapshot)],
             epoch: plan.lowered.epoch,
+            attestations: Vec::new(),
             references: plan.references.clone(),
             named: plan.named,
         }
@@ -259,7 +266,8 @@ impl Finish for Finisher {
         emit: &(dyn Fn(EventKind) + Sync),
     ) -> Result<(), BackendError> {
         let Some(plan) = self.plans.get(image) else { return Ok(()) };
-        let made = self.make(plan, record)?;
+        let mut made = self.make(plan, record)?;
+        made.attestations.extend(self.attestation(plan, &made, record)?);
         emit(EventKind::ImageFinished {
             image: image.to_owned(),
             manifest: made.manifest.digest.clone(),
@@ -283,11 +291,12 @@ impl Finish for Finisher {
 }
 
 impl Finisher {
-    /// The image itself if it is for one platform; else the index, once the last is made.
+    /// The image itself if it is for one platform and nothing is attested of it; else the index,
+    /// once the last is made.
     fn whole(&self, name: &str, plan: &Plan, made: Made) -> Result<Option<Made>, BackendError> {
         let mut all: Vec<(&String, &Plan)> =
             self.plans.iter().filter(|(_, other)| other.image == plan.image).collect();
-        if all.len() < 2 {
+        if all.len() < 2 && made.attestations.is_empty() {
             return Ok(Some(made));
         }
         let mut groups = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -301,9 +310,11 @@ impl Finisher {
             let platform = Some(plan.lowered.platform.clone());
             Some(Descriptor { platform, ..parts.get(*name)?.manifest.clone() })
         });
+        let made_parts = || all.iter().filter_map(|(name, _)| parts.get(*name));
+        let attestations = made_parts().flat_map(|part| part.attestations.iter().cloned());
         let Packing { types, annotations, .. } = &self.outputs(plan).packing;
         let types = *types;
-        let mut index = assemble::index(manifests.collect(), types);
+        let mut index = assemble::index(manifests.chain(attestations).collect(), types);
         let platform = &plan.lowered.platform;
         index.annotations = annotations.of(Level::Index, platform);
         let bytes = assemble::document(&index);
@@ -312,9 +323,7 @@ impl Finisher {
             annotations: annotations.of(Level::IndexDescriptor, platform),
             ..Descriptor::new(assemble::index_type(types), digest, bytes.len() as u64)
         };
-        let roots =
-            all.iter().filter_map(|(name, _)| parts.get(*name)).flat_map(|p| p.roots.clone());
-        let roots = roots.collect();
+        let roots = made_parts().flat_map(|part| part.roots.clone()).collect();
         Ok(Some(Made { manifest, roots, ..made }))
     }
 

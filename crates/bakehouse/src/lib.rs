@@ -26,6 +26,7 @@ pub mod patterns;
 pub mod planning;
 pub mod program;
 pub mod request;
+pub mod sbom;
 pub mod signals;
 pub mod sources;
 pub mod tags;

@@ -5,6 +5,7 @@
 //! line gives outputs, those count instead, as with `docker buildx bake --set *.output=`.
 
 mod annotations;
+mod attest;
 mod spec;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use bakehouse_model::oci::{Platform, Reference};
 use bakehouse_model::{Compression, Diagnostic, Severity};
 use bakehouse_plan::assemble::MediaTypes;
-use bakehouse_plan::fleet::{Image, LoweredFleet};
+use bakehouse_plan::fleet::{Image, LoweredFleet, Options};
 use serde::Serialize;
 
 use crate::cli::BuildArgs;
@@ -22,6 +23,7 @@ use crate::failure::{Failure, Kind};
 use crate::request::{self, Request};
 
 pub use annotations::{Annotations, Level};
+pub use attest::{Attests, Provenance};
 
 use spec::Spec;
 
@@ -39,6 +41,8 @@ pub struct Wanted {
 pub struct Outputs {
     /// How it is packed.
     pub packing: Packing,
+    /// What is attached to it.
+    pub attests: Attests,
     /// `--tag`, and `name=` of an output.
     pub tags: Vec<Reference>,
     /// Push to registries.
@@ -128,6 +132,12 @@ pub struct Given<'a> {
     pub load: bool,
     /// `--annotation`.
     pub annotations: &'a [String],
+    /// `--provenance`.
+    pub provenance: Option<&'a str>,
+    /// `--sbom`.
+    pub sbom: Option<&'a str>,
+    /// `--attest`.
+    pub attests: &'a [String],
 }
 
 impl<'a> From<&'a BuildArgs> for Given<'a> {
@@ -138,6 +148,9 @@ impl<'a> From<&'a BuildArgs> for Given<'a> {
             push: args.push,
             load: args.load,
             annotations: &args.annotation,
+            provenance: args.provenance.as_deref(),
+            sbom: args.sbom.as_deref(),
+            attests: &args.attest,
         }
     }
 }
@@ -145,18 +158,18 @@ impl<'a> From<&'a BuildArgs> for Given<'a> {
 impl Wanted {
     /// What the command line and the definitions of the images ask for.
     pub fn of(given: Given<'_>, request: &Request, cx: &Context) -> Result<Self, Failure> {
-        let all = Outputs::all(given, &[], (&cx.cwd, cx))?;
+        let all = Outputs::all(given, &Options::default(), (&cx.cwd, cx))?;
         let mut own = BTreeMap::new();
         for image in request.fleet.images.iter().filter(|i| request.wanted.contains(&i.name)) {
             let options = &image.options;
             let says = !options.outputs.is_empty() && given.outputs.is_empty();
-            if !says && options.annotations.is_empty() {
+            if !says && options.annotations.is_empty() && options.attests.is_empty() {
                 continue;
             }
             let (outputs, folder): (&[String], &Path) =
                 if says { (&options.outputs, &request.root) } else { (given.outputs, &cx.cwd) };
             let given = Given { outputs, ..given };
-            let wanted = Outputs::all(given, &options.annotations, (folder, cx));
+            let wanted = Outputs::all(given, options, (folder, cx));
             let mut wanted = wanted
                 .and_then(|wanted| if says { wanted.within(request) } else { Ok(wanted) })
                 .map_err(|failure| in_definition(image, &failure))?;
@@ -183,8 +196,9 @@ impl Wanted {
             platforms.entry(&image.image).or_default().push(&image.lowered.platform);
         }
         for (name, platforms) in platforms {
-            let has_index = platforms.len() > 1;
-            let annotations = &self.image(name).packing.annotations;
+            let outputs = self.image(name);
+            let has_index = platforms.len() > 1 || !outputs.attests.is_empty();
+            let annotations = &outputs.packing.annotations;
             if let Some(why) = annotations.misfit(&platforms, has_index) {
                 return Err(Failure::new(Kind::Usage, format!("`{name}`: {why}"))
                     .hint("--platform says for which platforms an image is built"));
@@ -244,15 +258,19 @@ fn in_definition(image: &Image, failure: &Failure) -> Failure {
 }
 
 impl Outputs {
-    fn all(
-        given: Given<'_>,
-        annotations: &[String],
-        at: (&Path, &Context),
-    ) -> Result<Self, Failure> {
+    fn all(given: Given<'_>, own: &Options, at: (&Path, &Context)) -> Result<Self, Failure> {
         let mut outputs = Self::sent(given.tags, given.push, given.load)?;
         let mut compression = None;
-        for text in annotations.iter().chain(given.annotations) {
+        for text in own.annotations.iter().chain(given.annotations) {
             outputs.packing.annotations.read(text)?;
+        }
+        for text in &own.attests {
+            outputs.attests.read(text)?;
+        }
+        outputs.attests.short("provenance", given.provenance)?;
+        outputs.attests.short("sbom", given.sbom)?;
+        for text in given.attests {
+            outputs.attests.read(text)?;
         }
         for text in given.outputs.iter().filter(|text| !text.is_empty()) {
             let spec = spec::parse(text)?;
@@ -303,6 +321,10 @@ impl Outputs {
         if packing.compression == Compression::Zstd {
             return Err(Failure::new(Kind::Usage, "Docker's media types know no zstd layers")
                 .hint("leave out oci-mediatypes=false, or use compression=gzip"));
+        }
+        if !self.attests.is_empty() {
+            return Err(Failure::new(Kind::Usage, "Docker's media types know no attestations")
+                .hint("leave out oci-mediatypes=false, --provenance and --sbom"));
         }
         if packing.annotations.need_oci() {
             return Err(Failure::new(Kind::Usage, "Docker's media types know no such annotations")

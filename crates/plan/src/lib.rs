@@ -8,10 +8,11 @@
 //! steps of a [`graph::Graph`] → [`evaluate`] says which must run and why → [`schedule`] says
 //! when. Beside that way, [`lint`] says what is doubtful in a fleet, [`convert`] rewrites
 //! Dockerfiles to take their base as an argument, [`leave`] writes the fleet down for other
-//! tools, and [`codes`] lists all that may be said.
+//! tools, [`attest`] tells what an image was made of, and [`codes`] lists all that may be said.
 
 pub mod affected;
 pub mod assemble;
+pub mod attest;
 pub mod codes;
 pub mod convert;
 pub mod dockerfile;

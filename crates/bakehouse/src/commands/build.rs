@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use bakehouse_engine::sandbox::{self, Sandbox, SandboxConfig};
 use bakehouse_model::{EventKind, ExitCode, ImageInfo};
+use bakehouse_plan::attest::{self, Invocation};
 use bakehouse_plan::evaluate::Decision;
-use bakehouse_plan::fleet::{LoweredFleet, Options};
+use bakehouse_plan::fleet::{LoweredFleet, LoweredImage, Options};
 use bakehouse_plan::slot::Slot;
 use bakehouse_registry::Client;
 use bakehouse_render::{Progress, failure as failures, summary};
@@ -156,23 +157,49 @@ fn finisher(
     (store, client): (&Store, &Client),
     cx: &Context,
 ) -> Finisher {
-    let plans = lowered.images.iter().enumerate().map(|(order, image)| {
-        let plan = finish::Plan {
-            lowered: Arc::clone(&image.lowered),
-            image: image.image.clone(),
-            order,
-            references: references.get(&image.image).cloned().unwrap_or_default(),
-            named: request.named.contains(&image.image),
-        };
-        (image.name.clone(), plan)
-    });
-    Finisher::new(
-        store.clone(),
-        client.clone(),
-        wanted,
-        plans.collect(),
-        finish::engine_address(cx),
-    )
+    let plans: BTreeMap<String, finish::Plan> = lowered
+        .images
+        .iter()
+        .enumerate()
+        .map(|(order, image)| {
+            let plan = finish::Plan {
+                lowered: Arc::clone(&image.lowered),
+                image: image.image.clone(),
+                order,
+                references: references.get(&image.image).cloned().unwrap_or_default(),
+                named: request.named.contains(&image.image),
+                provenance: provenance(request, lowered, image, &wanted),
+            };
+            (image.name.clone(), plan)
+        })
+        .collect();
+    Finisher::new(store.clone(), client.clone(), wanted, plans, finish::engine_address(cx))
+}
+
+/// What is to be said of how an image was made, if somebody wants to know.
+fn provenance(
+    request: &Request,
+    lowered: &LoweredFleet,
+    image: &LoweredImage,
+    wanted: &Wanted,
+) -> Option<Value> {
+    let asked = wanted.image(&image.image).attests.provenance.as_ref()?;
+    let own = request.fleet.image(&image.image)?;
+    let settings = own.settings(&request.settings);
+    let text = request.text(&own.file).unwrap_or_default();
+    Some(attest::provenance(&Invocation {
+        graph: &lowered.graph,
+        root: image.lowered.root,
+        mode: asked.mode,
+        builder: &asked.builder,
+        reproducible: asked.reproducible,
+        file: &own.file,
+        text: &text,
+        target: own.target.as_deref(),
+        args: &settings.build_args,
+        labels: &settings.labels,
+        builder_platform: &settings.build_platform,
+    }))
 }
 
 /// The first event: everything a watcher needs to know beforehand.

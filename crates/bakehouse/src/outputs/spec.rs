@@ -90,7 +90,7 @@ fn set(spec: &mut Spec, text: &str, key: &str, value: &str) -> Result<(), Failur
 
 /// Comma-separated; a field in double quotes may have commas in it, and doubled quotes, as in
 /// CSV.
-fn split_fields(text: &str) -> Vec<String> {
+pub(super) fn split_fields(text: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
     let mut rest = text.chars().peekable();

@@ -5,6 +5,7 @@ mod affected;
 mod architecture;
 mod archives;
 mod asked;
+mod attested;
 mod cachemounts;
 mod changing;
 mod check;

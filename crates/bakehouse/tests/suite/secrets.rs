@@ -35,7 +35,8 @@ fn a_secret_is_in_no_layer_no_event_no_history_and_nowhere_in_the_store() {
     let to = format!("{}/secret:1", registry.host());
     let secrets = ["--secret", &spec, "--secret", "id=token,env=TOKEN"];
     let outputs = ["-o", &dest, "-o", &tree, "-t", &to, "--push"];
-    let told = place.build(&[&secrets[..], &outputs, &["--progress", "json"]].concat());
+    let rest = ["--progress", "json", "--provenance=mode=max", "--sbom"];
+    let told = place.build(&[&secrets[..], &outputs, &rest].concat());
     told.ok();
     for secret in [FROM_FILE, FROM_VARIABLE] {
         assert!(!told.all().contains(secret), "{}", told.all());

@@ -1,0 +1,216 @@
+//! What is attached to images: provenance and lists of packages, as BuildKit attaches them.
+
+use std::fs;
+use std::path::Path;
+
+use bakehouse_model::Digest;
+use bakehouse_testkit::image;
+use bakehouse_testkit::registry::TestRegistry;
+use serde_json::{Value, json};
+
+use crate::place::Place;
+
+const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+const SPDX: &str = "https://spdx.dev/Document";
+
+/// A repository whose image stands on nothing.
+fn write_plain(place: &Place) {
+    place.write("a.txt", "a\n");
+    place.write("Dockerfile", "FROM scratch\nARG WHO=nobody\nLABEL who=$WHO\nCOPY a.txt /\n");
+}
+
+/// Builds into a layout, and gives what its one entry points at.
+fn layout(place: &Place, name: &str, args: &[&str]) -> (std::path::PathBuf, Value) {
+    let folder = place.path(name);
+    let output = format!("type=oci,tar=false,dest={}", folder.display());
+    place.build(&[&["-o", &output], args].concat()).ok();
+    let top: Value = serde_json::from_slice(&fs::read(folder.join("index.json")).unwrap()).unwrap();
+    let entry = blob(&folder, &top["manifests"][0]);
+    (folder, entry)
+}
+
+fn blob(layout: &Path, descriptor: &Value) -> Value {
+    let digest: Digest = descriptor["digest"].as_str().unwrap().parse().unwrap();
+    let bytes = fs::read(layout.join("blobs/sha256").join(digest.hex())).unwrap();
+    assert_eq!(Digest::of(&bytes), digest);
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+/// The statements about a manifest, by predicate type, found as others find them.
+fn statements(layout: &Path, index: &Value, about: &Value) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    for descriptor in index["manifests"].as_array().unwrap() {
+        let notes = &descriptor["annotations"];
+        if notes["vnd.docker.reference.type"] != "attestation-manifest"
+            || notes["vnd.docker.reference.digest"] != about["digest"]
+        {
+            continue;
+        }
+        let unknown = json!({ "os": "unknown", "architecture": "unknown" });
+        assert_eq!(descriptor["platform"], unknown);
+        let manifest = blob(layout, descriptor);
+        let config = blob(layout, &manifest["config"]);
+        for (at, layer) in manifest["layers"].as_array().unwrap().iter().enumerate() {
+            assert_eq!(layer["mediaType"], "application/vnd.in-toto+json");
+            assert_eq!(config["rootfs"]["diff_ids"][at], layer["digest"]);
+            let kind = layer["annotations"]["in-toto.io/predicate-type"].as_str().unwrap();
+            let statement = blob(layout, layer);
+            assert_eq!(statement["predicateType"], kind);
+            let hex = about["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+            assert_eq!(statement["subject"][0]["digest"]["sha256"], hex);
+            found.push((kind.to_owned(), statement));
+        }
+    }
+    found
+}
+
+#[test]
+fn nothing_is_attached_unless_it_is_asked_for() {
+    let Some(place) = Place::that_builds() else { return };
+    write_plain(&place);
+    for args in [&[][..], &["--provenance=false", "--sbom=false"]] {
+        let (_, entry) = layout(&place, "layout", args);
+        assert_eq!(entry["mediaType"], "application/vnd.oci.image.manifest.v1+json", "{args:?}");
+    }
+}
+
+#[test]
+fn provenance_says_what_an_image_was_made_of() {
+    let Some(place) = Place::that_builds() else { return };
+    let registry = TestRegistry::start();
+    let base = image::random_image(5, 1, 1000);
+    registry.put_image("base", "1", &base);
+    registry.put_file("/tool", b"tool", &[]);
+    let url = registry.url("/tool");
+    let sum = Digest::of("tool");
+    place.write("a.txt", "a\n");
+    place.write(
+        "Dockerfile",
+        format!(
+            "FROM {}/base:1 AS app\nARG WHO\nLABEL who=$WHO\nCOPY a.txt /\n\
+             ADD --checksum={sum} {url} /tool\nFROM scratch\n",
+            registry.host()
+        ),
+    );
+    let common = ["--target", "app", "-t", "team/app:1", "--build-arg", "WHO=me", "--label", "l=v"];
+    for mode in ["min", "max"] {
+        let provenance = format!("--provenance=mode={mode},builder-id=https://ci.example/7");
+        let args = [&common[..], &[&provenance]].concat();
+        let (folder, index) = layout(&place, mode, &args);
+        let found = statements(&folder, &index, &index["manifests"][0]);
+        let [(kind, statement)] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(kind, PROVENANCE);
+        let name = statement["subject"][0]["name"].as_str().unwrap();
+        assert!(name.starts_with("pkg:docker/team/app@1?platform=linux%2F"), "{name}");
+        let definition = &statement["predicate"]["buildDefinition"];
+        let materials = definition["resolvedDependencies"].as_array().unwrap();
+        let has = |digest: &Digest, part: &str| {
+            materials.iter().any(|material| {
+                material["digest"]["sha256"] == digest.hex()
+                    && material["uri"].as_str().unwrap().contains(part)
+            })
+        };
+        assert!(has(&base.digest(), "/base@1?platform=linux%2F"), "{materials:?}");
+        assert!(has(&sum, &url), "{materials:?}");
+        let request = &definition["externalParameters"]["request"];
+        assert_eq!(request["args"]["target"], "app");
+        let details = &statement["predicate"]["runDetails"];
+        assert_eq!(details["builder"]["id"], "https://ci.example/7");
+        assert!(details["metadata"]["startedOn"].is_string());
+        // What may be nobody's business is in one of them only.
+        let expected = if mode == "max" { json!("me") } else { Value::Null };
+        assert_eq!(request["args"]["build-arg:WHO"], expected);
+        let steps = &definition["internalParameters"]["buildConfig"]["llbDefinition"];
+        assert_eq!(steps.is_array(), mode == "max");
+        let source = &details["metadata"]["buildkit_metadata"]["source"]["infos"][0];
+        assert_eq!(source["filename"] == "Dockerfile", mode == "max");
+        // Nobody needs to know where on the machine it was.
+        assert!(!statement.to_string().contains(place.path("repo").to_str().unwrap()));
+    }
+}
+
+#[test]
+fn a_list_of_packages_is_attached_for_each_platform() {
+    let Some(place) = Place::that_builds() else { return };
+    place.write("status", "Package: tool\nStatus: install ok installed\nVersion: 1.2\n");
+    place.write(
+        "Dockerfile",
+        "FROM scratch\nARG TARGETARCH\nLABEL arch=$TARGETARCH\nCOPY status /var/lib/dpkg/status\n",
+    );
+    let args = ["--platform=linux/amd64,linux/arm64", "--sbom", "--provenance"];
+    let (folder, index) = layout(&place, "layout", &args);
+    let manifests = index["manifests"].as_array().unwrap();
+    assert_eq!(manifests.len(), 4);
+    for manifest in &manifests[..2] {
+        let found = statements(&folder, &index, manifest);
+        let kinds: Vec<&str> = found.iter().map(|(kind, _)| kind.as_str()).collect();
+        assert_eq!(kinds, [SPDX, PROVENANCE]);
+        let packages = &found[0].1["predicate"]["packages"];
+        assert_eq!(packages.as_array().unwrap().len(), 1);
+        assert_eq!(
+            (&packages[0]["name"], &packages[0]["versionInfo"]),
+            (&json!("tool"), &json!("1.2"))
+        );
+    }
+}
+
+#[test]
+fn an_image_that_did_not_change_keeps_what_is_attached() {
+    let Some(place) = Place::that_builds() else { return };
+    write_plain(&place);
+    let args = ["--sbom", "--provenance"];
+    let (_, first) = layout(&place, "first", &args);
+    let (_, second) = layout(&place, "second", &args);
+    assert_eq!(first, second);
+    // With a time to build at, the same comes of it anywhere.
+    let build = |name: &str| {
+        let Some(mut other) = Place::that_builds() else { panic!("it did before") };
+        other.set("SOURCE_DATE_EPOCH", "1600000000");
+        write_plain(&other);
+        layout(&other, name, &args).1
+    };
+    assert_eq!(build("third"), build("fourth"));
+}
+
+#[test]
+fn definitions_ask_for_attestations_too() {
+    let Some(place) = Place::that_builds() else { return };
+    write_plain(&place);
+    place.write(
+        "docker-bake.hcl",
+        "target \"app\" {\n  attest = [\"type=provenance,mode=min\", \"type=sbom\"]\n}\n",
+    );
+    place.write(
+        "compose.yaml",
+        "services:\n  app:\n    build:\n      context: .\n      provenance: mode=max\n      sbom: true\n",
+    );
+    let count = |name: &str, args: &[&str]| {
+        let (folder, entry) = layout(&place, name, args);
+        let index = entry["manifests"].as_array().map(|_| entry.clone());
+        index.map_or(0, |index| statements(&folder, &index, &index["manifests"][0]).len())
+    };
+    assert_eq!(count("bake", &["-f", "docker-bake.hcl"]), 2);
+    assert_eq!(count("compose", &["-f", "compose.yaml"]), 2);
+    // The command line has the last word.
+    assert_eq!(count("less", &["-f", "docker-bake.hcl", "--sbom=false"]), 1);
+    let none = ["-f", "compose.yaml", "--attest", "type=provenance,disabled=true", "--sbom=false"];
+    assert_eq!(count("none", &none), 0);
+}
+
+#[test]
+fn what_cannot_be_attached_is_told() {
+    let Some(place) = Place::that_builds() else { return };
+    write_plain(&place);
+    let cases: &[(&[&str], &str)] = &[
+        (&["--provenance=mode=most"], "mode is min or max"),
+        (&["--attest", "type=vex"], "it needs a type"),
+        (&["--sbom=generator=some/scanner"], "no generator is run"),
+        (
+            &["--sbom", "-o", "type=image,oci-mediatypes=false"],
+            "Docker's media types know no attestations",
+        ),
+    ];
+    for (args, expected) in cases {
+        place.build(args).exits(2).says(&[expected]);
+    }
+}

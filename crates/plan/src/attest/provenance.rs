@@ -1,0 +1,283 @@
+//! Provenance: what an image was made of, and how, in SLSA's form with BuildKit's details.
+//!
+//! Values of secrets are in neither mode. Of a build's arguments and labels, of its secrets'
+//! names and of its steps, only `max` tells.
+
+use std::collections::BTreeMap;
+
+use bakehouse_model::Digest;
+use bakehouse_model::oci::Platform;
+use bakehouse_model::op::{Exec, MountKind, Network, Op, Source};
+use serde_json::{Map, Value, json};
+
+use super::{purl, steps};
+use crate::graph::{Graph, StepIndex};
+use crate::time::rfc3339_ms;
+
+/// What kind of build it was; says how the parameters are to be read.
+const BUILD_TYPE: &str =
+    "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md";
+
+/// How much is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// What is fit for everybody's eyes: what the image was made of.
+    Min,
+    /// How it was made too.
+    #[default]
+    Max,
+}
+
+/// A build to tell of.
+#[derive(Debug)]
+pub struct Invocation<'a> {
+    /// The steps of all images.
+    pub graph: &'a Graph,
+    /// The image's last one.
+    pub root: Option<StepIndex>,
+    /// How much is told.
+    pub mode: Mode,
+    /// Who built it.
+    pub builder: &'a str,
+    /// Whether somebody vouches that it can be made again.
+    pub reproducible: bool,
+    /// The Dockerfile's path.
+    pub file: &'a str,
+    /// Its text.
+    pub text: &'a str,
+    /// The stage that was wanted.
+    pub target: Option<&'a str>,
+    /// `ARG`s that were given.
+    pub args: &'a BTreeMap<String, String>,
+    /// Labels that were given.
+    pub labels: &'a BTreeMap<String, String>,
+    /// The platform that built.
+    pub builder_platform: &'a Platform,
+}
+
+/// The predicate, but for when it was and which build ([`at`]).
+pub fn provenance(build: &Invocation<'_>) -> Value {
+    let steps = steps::reachable(build.graph, build.root);
+    let sources = steps.iter().filter_map(|step| match &build.graph.step(*step).op {
+        Op::Source(source) => Some(source),
+        _ => None,
+    });
+    let mut found = Sources::default();
+    sources.for_each(|source| found.add(source));
+    let complete = found.locals.is_empty() && found.is_pinned;
+    let mut internal = json!({ "builderPlatform": build.builder_platform.to_string() });
+    let mut metadata = json!({
+        "buildkit_metadata": {},
+        "buildkit_hermetic": complete && is_isolated(build.graph, &steps),
+        "buildkit_completeness": {
+            "request": build.mode == Mode::Max || (build.args.is_empty() && build.labels.is_empty()),
+            "resolvedDependencies": complete,
+        },
+        "buildkit_reproducible": build.reproducible,
+    });
+    if build.mode == Mode::Max {
+        internal["buildConfig"] =
+            json!({ "llbDefinition": steps::definition(build.graph, &steps) });
+        metadata["buildkit_metadata"]["source"] = json!({
+            "locations": steps::locations(build.graph, &steps),
+            "infos": [{
+                "filename": build.file,
+                "language": "Dockerfile",
+                "data": base64(build.text.as_bytes()),
+            }],
+        });
+    }
+    json!({
+        "buildDefinition": {
+            "buildType": BUILD_TYPE,
+            "externalParameters": {
+                "configSource": { "path": build.file },
+                "request": request(build, &steps, &found.locals),
+            },
+            "internalParameters": internal,
+            "resolvedDependencies": found.materials.into_values().collect::<Vec<_>>(),
+        },
+        "runDetails": { "builder": { "id": build.builder }, "metadata": metadata },
+    })
+}
+
+/// Says when the build was, in milliseconds since 1970, and which it was.
+pub fn at(predicate: &mut Value, (started, finished): (u64, u64), image: &Digest) {
+    let metadata = &mut predicate["runDetails"]["metadata"];
+    metadata["invocationId"] = json!(image.hex()[..25]);
+    metadata["startedOn"] = json!(rfc3339_ms(started));
+    metadata["finishedOn"] = json!(rfc3339_ms(finished));
+}
+
+/// What was asked for.
+fn request(build: &Invocation<'_>, steps: &[StepIndex], locals: &BTreeMap<&str, ()>) -> Value {
+    let mut args: Map<String, Value> = Map::new();
+    if let Some(target) = build.target {
+        args.insert("target".to_owned(), json!(target));
+    }
+    let mut locals: Vec<Value> = locals.keys().map(|name| json!({ "name": name })).collect();
+    locals.push(json!({ "name": "dockerfile" }));
+    let mut request = json!({ "frontend": "dockerfile.v0", "locals": locals });
+    if build.mode == Mode::Max {
+        let given = [("build-arg", build.args), ("label", build.labels)];
+        for (kind, texts) in given {
+            args.extend(texts.iter().map(|(name, text)| (format!("{kind}:{name}"), json!(text))));
+        }
+        let (secrets, ssh) = guarded(build.graph, steps);
+        for (kind, names) in [("secrets", secrets), ("ssh", ssh)] {
+            if !names.is_empty() {
+                let tell = |(id, optional): (String, bool)| {
+                    if optional {
+                        json!({ "id": id, "optional": true })
+                    } else {
+                        json!({ "id": id })
+                    }
+                };
+                request[kind] = names.into_iter().map(tell).collect();
+            }
+        }
+    }
+    request["args"] = Value::Object(args);
+    request
+}
+
+/// The names of secrets and of agents that steps see, and whether all could do without.
+fn guarded(graph: &Graph, steps: &[StepIndex]) -> (BTreeMap<String, bool>, BTreeMap<String, bool>) {
+    let (mut secrets, mut ssh) = (BTreeMap::new(), BTreeMap::new());
+    let note = |all: &mut BTreeMap<String, bool>, id: &String, optional: bool| {
+        *all.entry(id.clone()).or_insert(true) &= optional;
+    };
+    for exec in execs(graph, steps) {
+        for secret in &exec.secret_env {
+            note(&mut secrets, &secret.id, secret.optional);
+        }
+        for mount in &exec.mounts {
+            match &mount.kind {
+                MountKind::Secret { id, optional, .. } => note(&mut secrets, id, *optional),
+                MountKind::Ssh { id, optional, .. } => note(&mut ssh, id, *optional),
+                _ => {}
+            }
+        }
+    }
+    (secrets, ssh)
+}
+
+fn execs<'a>(graph: &'a Graph, steps: &'a [StepIndex]) -> impl Iterator<Item = &'a Exec> {
+    steps.iter().filter_map(|step| match &graph.step(*step).op {
+        Op::Exec(exec) => Some(exec),
+        _ => None,
+    })
+}
+
+/// Whether no process could reach the network.
+fn is_isolated(graph: &Graph, steps: &[StepIndex]) -> bool {
+    execs(graph, steps).all(|exec| exec.network == Network::None)
+}
+
+/// What an image was made of.
+struct Sources<'a> {
+    /// By address, each once.
+    materials: BTreeMap<String, Value>,
+    locals: BTreeMap<&'a str, ()>,
+    /// Whether every one of the materials is known by its contents.
+    is_pinned: bool,
+}
+
+impl Default for Sources<'_> {
+    fn default() -> Self {
+        Self { materials: BTreeMap::new(), locals: BTreeMap::new(), is_pinned: true }
+    }
+}
+
+impl<'a> Sources<'a> {
+    fn add(&mut self, source: &'a Source) {
+        match source {
+            Source::Image(image) => {
+                let uri = purl::image(&image.reference, Some(&image.platform));
+                self.material(uri, Some(("sha256", image.manifest.hex().to_owned())));
+            }
+            Source::Context(context) => drop(self.locals.insert(&context.name, ())),
+            Source::Http(http) => {
+                let digest = http.checksum.as_ref().map(|sum| ("sha256", sum.hex().to_owned()));
+                self.material(without_password(&http.url), digest);
+            }
+            Source::Git(git) => {
+                let named = [&git.checksum, &git.reference];
+                let is_commit = |text: &&String| {
+                    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
+                };
+                let commit = named.into_iter().flatten().find(is_commit);
+                let kind = |commit: &String| if commit.len() == 64 { "sha256" } else { "sha1" };
+                let digest = commit.map(|commit| (kind(commit), commit.clone()));
+                let remote = without_password(&git.remote);
+                let reference = git.reference.as_ref();
+                let uri =
+                    reference.map_or_else(|| remote.clone(), |name| format!("{remote}#{name}"));
+                self.material(uri, digest);
+            }
+        }
+    }
+
+    fn material(&mut self, uri: String, digest: Option<(&str, String)>) {
+        let mut told = json!({ "uri": uri });
+        match digest {
+            Some((kind, hex)) => told["digest"] = json!({ kind: hex }),
+            None => self.is_pinned = false,
+        }
+        self.materials.insert(uri, told);
+    }
+}
+
+/// An address without what may be a password.
+pub(super) fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) if rest[..at].contains(':') || scheme.starts_with("http") => {
+            format!("{scheme}://xxxxx@{}", &rest[at + 1..])
+        }
+        _ => url.to_owned(),
+    }
+}
+
+/// As RFC 4648 has it.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |part: &[u8]| {
+        let byte = |at: usize| u32::from(part.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        (0..4)
+            .map(|at| (bits >> (18 - 6 * at)) as usize & 63)
+            .enumerate()
+            .map(|(at, digit)| if at > part.len() { '=' } else { char::from(DIGITS[digit]) })
+            .collect::<String>()
+    };
+    bytes.chunks(3).map(group).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_lose_their_passwords() {
+        let cases = [
+            ("https://user:pass@host/x", "https://xxxxx@host/x"),
+            ("https://token@host/x?a=b@c", "https://xxxxx@host/x?a=b@c"),
+            ("https://host/x@y", "https://host/x@y"),
+            ("ssh://git@host/x", "ssh://git@host/x"),
+            ("git@host:x", "git@host:x"),
+        ];
+        for (url, expected) in cases {
+            assert_eq!(without_password(url), expected);
+        }
+    }
+
+    #[test]
+    fn bytes_are_written_in_base64() {
+        for (text, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v")] {
+            assert_eq!(base64(text.as_bytes()), expected);
+        }
+        assert_eq!(base64(&[0xff, 0xfe, 0xfd, 0xfc]), "//79/A==");
+    }
+}
