@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use bakehouse_engine::snapshot;
+use bakehouse_engine::snapshot::{self, ExportError, UnpackError};
 use bakehouse_model::oci::{
     Descriptor, ImageConfig, Manifest, Platform, Reference, RootFs, media_type,
 };
@@ -17,8 +17,8 @@ use bakehouse_model::{ChainId, Compression, Diagnostic, Digest, Severity};
 use bakehouse_plan::assemble;
 use bakehouse_plan::lower::{Base, BaseImage, BaseQuestion};
 use bakehouse_registry::Client;
-use bakehouse_store::Store;
-use bakehouse_store::layout::{Layout, MAX_DOCUMENT};
+use bakehouse_store::layout::{Layout, LayoutError, MAX_DOCUMENT};
+use bakehouse_store::{Store, StoreError};
 
 use crate::failure::{Failure, Kind};
 use crate::request::NamedContext;
@@ -296,13 +296,31 @@ fn kind_of(error: &(dyn std::error::Error + 'static)) -> Kind {
         let machine =
             [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::ReadOnlyFilesystem];
         let io = error.downcast_ref::<std::io::Error>();
-        let full = matches!(error.downcast_ref(), Some(bakehouse_store::StoreError::Full { .. }));
-        if full || io.is_some_and(|io| machine.contains(&io.kind())) {
+        let store = store_error(error).is_some_and(|error| {
+            matches!(
+                error,
+                StoreError::Full { .. }
+                    | StoreError::ReadOnly { .. }
+                    | StoreError::Io { .. }
+                    | StoreError::Index { .. }
+            )
+        });
+        if store || io.is_some_and(|io| machine.contains(&io.kind())) {
             return Kind::Environment;
         }
         cause = error.source();
     }
     Kind::Input
+}
+
+/// What the store says, if that is all that the error says.
+fn store_error<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e StoreError> {
+    match (error.downcast_ref(), error.downcast_ref(), error.downcast_ref()) {
+        (Some(UnpackError::Store(error)), ..)
+        | (_, Some(ExportError::Store(error)), _)
+        | (.., Some(LayoutError::Store(error))) => Some(error),
+        _ => error.downcast_ref(),
+    }
 }
 
 fn rootfs_name(path: &Path) -> Option<String> {

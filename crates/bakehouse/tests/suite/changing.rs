@@ -11,8 +11,8 @@ use crate::place::{Place, Told, started};
 const WAIT: &str = "FROM machine-base\nRUN --mount=type=cache,target=/gate touch /gate/here; \
                     until test -e /gate/go; do sleep 0.02; done\n";
 
-/// Builds; between the first step and the others `a` becomes something else.
-fn build_while_it_changes(place: &Place, rest: &str) -> Told {
+/// Builds; between the first step and the others `change` is made.
+fn build_while(place: &Place, rest: &str, change: impl FnOnce()) -> Told {
     place.write("a", "AAAA");
     place.write("Dockerfile", format!("{WAIT}{rest}"));
     let mut command = place.with_base("build", &[]);
@@ -22,7 +22,7 @@ fn build_while_it_changes(place: &Place, rest: &str) -> Told {
         Some(found?.with_file_name("go"))
     };
     wait_until("the first step runs", || gate().is_some());
-    place.write("a", "BBBB");
+    change();
     fs::write(gate().unwrap(), "").unwrap();
     Told::from(child.wait_with_output().unwrap())
 }
@@ -48,7 +48,7 @@ fn a_file_that_changes_under_the_build_is_never_remembered_as_what_it_was() {
     ];
     for step in steps {
         let Some(place) = Place::that_builds() else { return };
-        let told = build_while_it_changes(&place, step);
+        let told = build_while(&place, step, || place.write("a", "BBBB"));
         told.exits(3).says(&["Dockerfile:3", "changed"]);
         place.write("a", "AAAA");
         let text = format!("{WAIT}{step}");
@@ -56,6 +56,143 @@ fn a_file_that_changes_under_the_build_is_never_remembered_as_what_it_was() {
         place.write("a", "BBBB");
         assert_eq!(place.tree(&text, &[]).text("copied"), "BBBB", "{step}");
     }
+}
+
+#[test]
+fn a_file_that_vanishes_grows_or_becomes_something_else_is_no_result() {
+    type Change = fn(&std::path::Path);
+    let changes: [(&str, Change); 8] = [
+        ("vanishes", |a| fs::remove_file(a).unwrap()),
+        ("grows", |a| fs::write(a, "AAAAA").unwrap()),
+        ("shrinks", |a| fs::write(a, "AAA").unwrap()),
+        ("is emptied", |a| fs::write(a, "").unwrap()),
+        ("becomes a directory", |a| {
+            fs::remove_file(a).unwrap();
+            fs::create_dir(a).unwrap();
+        }),
+        ("becomes a link", |a| {
+            fs::remove_file(a).unwrap();
+            std::os::unix::fs::symlink("Dockerfile", a).unwrap();
+        }),
+        ("becomes a pipe", |a| {
+            fs::remove_file(a).unwrap();
+            let mode = rustix::fs::Mode::from_raw_mode(0o644);
+            rustix::fs::mknodat(rustix::fs::CWD, a, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        }),
+        ("cannot be executed as before", |a| {
+            use std::os::unix::fs::PermissionsExt as _;
+            fs::set_permissions(a, fs::Permissions::from_mode(0o755)).unwrap();
+        }),
+    ];
+    let Some(place) = Place::that_builds() else { return };
+    for (number, (what, change)) in changes.into_iter().enumerate() {
+        // Another place for each, so that no earlier result is found.
+        let step = format!("COPY a /copied-{number}\nRUN cat /copied-{number} >/seen\n");
+        fs::remove_dir_all(place.path("store")).ok();
+        fs::remove_dir(place.path("repo/a"))
+            .or_else(|_| fs::remove_file(place.path("repo/a")))
+            .ok();
+        let told = build_while(&place, &step, || change(&place.path("repo/a")));
+        assert!(matches!(told.code, Some(3 | 4)), "it {what}: {}", told.all());
+        told.says(&["Dockerfile:3"]);
+        fs::remove_dir(place.path("repo/a"))
+            .or_else(|_| fs::remove_file(place.path("repo/a")))
+            .ok();
+        place.write("a", "AAAA");
+        let tree = place.tree(&format!("{WAIT}{step}"), &[]);
+        assert_eq!(tree.text("seen"), "AAAA", "after it {what}");
+        assert_eq!(tree.at(&format!("copied-{number}")).mode, 0o644, "after it {what}");
+    }
+}
+
+/// Writes to files of the context for as long as it lives.
+struct Writer(std::sync::Arc<std::sync::atomic::AtomicBool>, Option<std::thread::JoinHandle<()>>);
+
+impl Writer {
+    fn start(mut write: impl FnMut(usize) + Send + 'static) -> Self {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stopped = std::sync::Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            for turn in 0.. {
+                if stopped.load(std::sync::atomic::Ordering::SeqCst) {
+                    return;
+                }
+                write(turn);
+            }
+        });
+        Self(stop, Some(thread))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.1.take().unwrap().join().unwrap();
+    }
+}
+
+/// The letter that a file is full of, if it is whole.
+fn whole(content: &[u8], size: usize) -> bool {
+    content.len() == size && content.iter().all(|byte| *byte == content[0])
+}
+
+#[test]
+fn files_that_are_written_all_the_time_are_whole_in_every_result() {
+    const SIZE: usize = 3 << 20;
+    let Some(place) = Place::that_builds() else { return };
+    let repo = place.path("repo");
+    let turn = |turn: usize| vec![b'a' + u8::try_from(turn % 26).unwrap(); SIZE];
+    place.write("big", turn(0));
+    place.write("steady", "steady");
+    let (mut done, mut refused) = (0, 0);
+    let step = "FROM machine-base\nCOPY . /all/\nRUN --mount=type=bind,target=/c \
+                cat /c/big >/bound\n";
+    place.write("Dockerfile", step);
+    let dest = format!("type=tar,dest={}", place.path("tree.tar").display());
+    for round in 0..24 {
+        fs::remove_file(place.path("tree.tar")).ok();
+        let told = {
+            let folder = repo.clone();
+            // In place, as a log or a database is written; and files that come and go.
+            let _writer = Writer::start(move |at| {
+                use std::os::unix::fs::FileExt as _;
+                let file = fs::File::options().write(true).open(folder.join("big")).unwrap();
+                for (number, part) in turn(at).chunks(1 << 18).enumerate() {
+                    file.write_all_at(part, (number as u64) << 18).unwrap();
+                }
+                let passing = folder.join(format!("passing-{}", at % 5));
+                fs::write(&passing, "passing").unwrap();
+                fs::remove_file(&passing).unwrap();
+                if round % 3 == 0 {
+                    std::thread::sleep(std::time::Duration::from_millis(400));
+                }
+            });
+            place.build(&["-o", &dest])
+        };
+        match told.code {
+            Some(0) => {
+                done += 1;
+                let tree =
+                    crate::place::Tree::read(fs::File::open(place.path("tree.tar")).unwrap());
+                for file in ["all/big", "bound"] {
+                    assert!(whole(&tree.at(file).content, SIZE), "{file} is a mixture");
+                }
+                assert_eq!(tree.text("all/steady"), "steady");
+                for (path, entry) in tree.0.iter().filter(|(path, _)| path.contains("passing")) {
+                    assert_eq!(entry.content, b"passing", "{path}");
+                }
+            }
+            _ => {
+                refused += 1;
+                assert!(matches!(told.code, Some(3 | 4)), "{}", told.all());
+            }
+        }
+    }
+    assert_eq!(done + refused, 24);
+    // When it is quiet again, the result is what is there.
+    let last = fs::read(repo.join("big")).unwrap();
+    let tree = place.tree(step, &[]);
+    assert!(tree.at("all/big").content == last && tree.at("bound").content == last);
 }
 
 #[test]

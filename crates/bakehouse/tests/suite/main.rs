@@ -11,6 +11,7 @@ mod changing;
 mod check;
 mod config;
 mod copies;
+mod crashes;
 mod docker;
 mod escapes;
 mod explained;
