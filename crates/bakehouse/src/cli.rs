@@ -217,6 +217,12 @@ pub struct BuildArgs {
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Do not build, but tell of the Dockerfile: check, outline or targets[,format=json]
+    #[arg(long, value_name = "METHOD")]
+    pub call: Option<String>,
+    /// The same as --call=check
+    #[arg(long)]
+    pub check: bool,
     /// Print the resolved bake targets as `docker buildx bake --print` does, and do nothing
     #[arg(long)]
     pub print: bool,

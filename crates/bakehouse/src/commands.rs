@@ -3,6 +3,7 @@
 pub mod affected;
 pub mod build;
 pub mod cache_mounts;
+mod call;
 pub mod check;
 pub mod demo;
 pub mod families;

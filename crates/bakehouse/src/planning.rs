@@ -30,6 +30,18 @@ const MAX_ROUNDS: usize = 8;
 
 /// Every wanted image, lowered.
 pub fn lower(request: &Request, lookup: &Lookup<'_>) -> Result<LoweredFleet, Failure> {
+    let lowered = lower_with_mistakes(request, lookup)?;
+    if lowered.diagnostics.iter().any(|d| d.severity == Severity::Error) {
+        return Err(refused(lowered.diagnostics));
+    }
+    Ok(lowered)
+}
+
+/// The same; images that are wrong are missing, and among the diagnostics is why.
+pub fn lower_with_mistakes(
+    request: &Request,
+    lookup: &Lookup<'_>,
+) -> Result<LoweredFleet, Failure> {
     let mut known = Known { roots: request.contexts()?, ..Known::default() };
     let platform = request.settings.platform.as_ref().unwrap_or(&request.settings.build_platform);
     for (name, context) in &request.named_contexts {
@@ -63,9 +75,6 @@ pub fn lower(request: &Request, lookup: &Lookup<'_>) -> Result<LoweredFleet, Fai
             diagnostics.retain(|d| d.code != "base-refused" || !said(&lowered, &known, d));
             diagnostics.sort();
             diagnostics.dedup();
-            if diagnostics.iter().any(|d| d.severity == Severity::Error) {
-                return Err(refused(diagnostics));
-            }
             let warnings = diagnostics.into_iter().chain(foreign_bases(&known));
             return Ok(LoweredFleet { diagnostics: warnings.collect(), ..lowered });
         }

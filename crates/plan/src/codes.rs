@@ -44,6 +44,11 @@ pub fn all() -> impl Iterator<Item = &'static Code> {
     dockerfile::CODES.iter().chain(fleet::CODES).chain(lints)
 }
 
+/// The checks of a Dockerfile by itself: what is doubtful in it, not wrong.
+pub fn checks() -> impl Iterator<Item = &'static Code> {
+    dockerfile::CODES.iter().filter(|known| known.severity == Severity::Warning)
+}
+
 /// What is known of a code.
 pub fn get(code: &str) -> Option<&'static Code> {
     all().find(|known| known.code == code)

@@ -10,7 +10,7 @@ pub mod ignore;
 pub mod mount;
 pub mod words;
 
-mod checks;
+pub(crate) mod checks;
 mod directive;
 mod document;
 mod flags;
@@ -18,7 +18,7 @@ mod heredoc;
 mod instruction;
 mod lines;
 mod node;
-mod problem;
+pub(crate) mod problem;
 mod units;
 
 use bakehouse_model::{Diagnostic, Severity};
@@ -28,6 +28,7 @@ pub use ast::{
     Heredoc, Instruction, InstructionKind, KeyValue, OnBuild, Run, Script, SourceContent, Span,
     Stage, Transfer,
 };
+pub use checks::buildkit_rule;
 pub use mount::{Mount, MountError, MountType, mount_from, parse_mount};
 
 /// What [`parse`] found.

@@ -25,6 +25,7 @@ pub mod key;
 pub mod leave;
 pub mod lint;
 pub mod lower;
+pub mod outline;
 pub mod schedule;
 pub mod slot;
 pub mod time;

@@ -12,6 +12,7 @@
 mod args;
 mod bases;
 mod copy;
+mod doubts;
 mod instructions;
 pub mod option;
 mod path;
@@ -120,6 +121,8 @@ pub enum Base {
     Context(ContextSource),
     /// An empty file system.
     Scratch,
+    /// Nobody looks it up: an empty image stands for it, and what variables it has is not known.
+    Guessed,
     /// Not known yet: it must be resolved.
     Unknown,
     /// Not known yet: this image must be resolved instead.
@@ -157,6 +160,8 @@ pub struct Lowered {
     pub platform: Platform,
     /// `SOURCE_DATE_EPOCH`, where the build has one.
     pub epoch: Option<i64>,
+    /// What is doubtful in the stages that are built.
+    pub doubts: Vec<Diagnostic>,
 }
 
 /// Why an image is not lowered.
@@ -216,6 +221,7 @@ pub fn lower(
 ) -> Result<Lowered, LowerFailure> {
     let mut lowering = stages::Lowering::new(request, bases, graph)?;
     let target = lowering.target()?;
+    lowering.doubt_bases();
     lowering.resolve(target)?;
     lowering.dispatch(target)?;
     Ok(lowering.finish(target))

@@ -56,6 +56,9 @@ pub fn run(args: &BuildArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     if args.print {
         return print_bake(args, cx);
     }
+    if args.check || args.call.is_some() {
+        return super::call::run(args, cx);
+    }
     let request = Request::read(&args.place, &args.shape, &args.images, cx)?;
     request.refuse_errors()?;
     let done = build(&request, args, cx)?;

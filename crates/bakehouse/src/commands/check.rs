@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bakehouse_model::{Diagnostic, ExitCode, Location, Severity};
+use bakehouse_plan::codes as plan_codes;
+use bakehouse_plan::fleet::{self, Known};
 use bakehouse_plan::lint;
 use bakehouse_render::{SarifRule, SarifTool, diagnostic, sarif, tally};
 use serde_json::json;
@@ -34,6 +36,7 @@ pub fn run(args: &CheckArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     };
     let mut found = request.fleet.diagnostics.clone();
     found.extend(lint::find(&request.fleet, &given));
+    found.extend(doubts(&request));
     let found = verdict.of(found);
     let mut texts = Texts { request: &request, read: document.into_iter().collect() };
     match args.format {
@@ -43,6 +46,17 @@ pub fn run(args: &CheckArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     }
     let is_error = |diagnostic: &Diagnostic| diagnostic.severity == Severity::Error;
     Ok(if found.iter().any(is_error) { ExitCode::Input } else { ExitCode::Ok })
+}
+
+/// What BuildKit's checks find once variables are filled in. No base is looked up for them.
+fn doubts(request: &Request) -> Vec<Diagnostic> {
+    let roots = request.contexts().unwrap_or_default();
+    let known = Known { roots, guess: true, ..Known::default() };
+    let platforms = (&request.settings, request.platforms.as_slice());
+    let all = request.fleet.images.iter().map(|image| image.name.clone()).collect();
+    let lowered = fleet::lower_all(&request.fleet, &all, platforms, &known);
+    let is_check = |found: &Diagnostic| plan_codes::checks().any(|known| known.code == found.code);
+    lowered.diagnostics.into_iter().filter(is_check).collect()
 }
 
 /// The document that draws the fleet: its path as it was typed, and its text.

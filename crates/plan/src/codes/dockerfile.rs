@@ -181,6 +181,47 @@ pub(super) const CODES: &[Code] = &[
         "use `RUN --mount=type=secret`",
     ),
     warning("stage-name-casing", "a stage's name has capitals in it", "write it in small letters"),
+    // Checks that need more than the file.
+    warning(
+        "copy-ignored-file",
+        "a source of `COPY` or `ADD` is left out of the context",
+        "copy another file, or take it out of .dockerignore",
+    ),
+    warning(
+        "expose-invalid-format",
+        "`EXPOSE` names an address or a port of the host",
+        "name the port of the container alone",
+    ),
+    warning(
+        "expose-proto-casing",
+        "the protocol of `EXPOSE` has capitals in it",
+        "write it in small letters",
+    ),
+    warning(
+        "invalid-default-arg-in-from",
+        "a base has no valid name without build arguments",
+        "give the `ARG` before the first `FROM` a default",
+    ),
+    warning(
+        "invalid-definition-description",
+        "a comment above an `ARG` or a stage does not describe it",
+        "begin it with the name, or put an empty line after it",
+    ),
+    warning(
+        "undefined-arg-in-from",
+        "`FROM` uses an argument that is not declared",
+        "declare it with `ARG` before the first `FROM`",
+    ),
+    warning(
+        "undefined-var",
+        "a variable is used and never set",
+        "declare it with `ARG` or `ENV`, or correct its name",
+    ),
+    warning(
+        "workdir-relative-path",
+        "`WORKDIR` is relative to what the base says",
+        "begin it with `/`",
+    ),
     // Lowering.
     error(
         "bad-checksum",

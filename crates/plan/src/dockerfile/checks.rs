@@ -4,18 +4,41 @@
 
 use bakehouse_model::Severity;
 
-use super::ast::{Command, Dockerfile, Instruction, InstructionKind, KeyValue, Span, Stage};
+use super::ast::{
+    ArgDeclaration, Command, Dockerfile, Instruction, InstructionKind, KeyValue, Span, Stage,
+};
 use super::go_lower;
 use super::problem::Problem;
+use crate::codes;
 
 /// A check: its code here, and its name in `check=skip=`.
-struct Rule {
-    code: &'static str,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rule {
+    pub(crate) code: &'static str,
     name: &'static str,
 }
 
+/// The name that BuildKit has for the rule of a diagnostic; none if it is no rule of BuildKit's.
+pub fn buildkit_rule(code: &str) -> Option<String> {
+    if code == BAD_TRIGGER.code || !codes::checks().any(|known| known.code == code) {
+        return None;
+    }
+    // All but one are their code's words.
+    let word = |word: &str| match word {
+        "json" => "JSON".to_owned(),
+        word => word[..1].to_ascii_uppercase() + &word[1..],
+    };
+    Some(code.split('-').map(word).collect())
+}
+
+impl Rule {
+    pub(crate) const fn new(code: &'static str, name: &'static str) -> Self {
+        Self { code, name }
+    }
+}
+
 const fn rule(code: &'static str, name: &'static str) -> Rule {
-    Rule { code, name }
+    Rule::new(code, name)
 }
 
 const STAGE_NAME_CASING: Rule = rule("stage-name-casing", "StageNameCasing");
@@ -33,6 +56,7 @@ const TARGET_PLATFORM: Rule = rule("redundant-target-platform", "RedundantTarget
 const CONST_PLATFORM: Rule =
     rule("from-platform-flag-const-disallowed", "FromPlatformFlagConstDisallowed");
 const SECRETS: Rule = rule("secrets-used-in-arg-or-env", "SecretsUsedInArgOrEnv");
+const DESCRIPTION: Rule = rule("invalid-definition-description", "InvalidDefinitionDescription");
 const BAD_TRIGGER: Rule = rule("onbuild-trigger-invalid", "OnbuildTriggerInvalid");
 
 /// What `check=` says.
@@ -41,6 +65,8 @@ struct Options {
     skip_all: bool,
     skip: Vec<String>,
     error: bool,
+    experimental_all: bool,
+    experimental: Vec<String>,
 }
 
 impl Options {
@@ -55,10 +81,9 @@ impl Options {
             let value = value.trim();
             match key.trim() {
                 "skip" if value == "all" => options.skip_all = true,
-                "skip" => {
-                    options.skip = value.split(',').map(|rule| rule.trim().to_owned()).collect();
-                }
-                "experimental" => {}
+                "skip" => options.skip = names(value),
+                "experimental" if value == "all" => options.experimental_all = true,
+                "experimental" => options.experimental = names(value),
                 "error" => {
                     options.error = matches!(value, "1" | "t" | "T" | "TRUE" | "true" | "True");
                 }
@@ -73,22 +98,58 @@ impl Options {
     }
 }
 
-/// One file and what is doubtful in it.
-pub(crate) struct Checks<'a> {
-    file: &'a Dockerfile,
-    options: Options,
-    found: Vec<(Span, Problem)>,
+fn names(list: &str) -> Vec<String> {
+    list.split(',').map(|rule| rule.trim().to_owned()).collect()
 }
 
-impl<'a> Checks<'a> {
-    pub(crate) fn new(file: &'a Dockerfile) -> Self {
+/// Says which findings a file wants to be told.
+#[derive(Debug, Clone)]
+pub(crate) struct Judge {
+    options: Options,
+}
+
+impl Judge {
+    pub(crate) fn of(file: &Dockerfile) -> Self {
         let check = file.directives.check.as_ref().map_or("", |check| check.value.as_str());
-        Self { file, options: Options::parse(check).unwrap_or_default(), found: Vec::new() }
+        Self { options: Options::parse(check).unwrap_or_default() }
     }
 
     /// What the file asks findings to be.
     pub(crate) fn severity(&self) -> Severity {
         if self.options.error { Severity::Error } else { Severity::Warning }
+    }
+
+    /// Whether `rule` counts below these comments.
+    pub(crate) fn wants(&self, rule: &Rule, comments: &[String]) -> bool {
+        let mut here = comments.iter().filter_map(|comment| {
+            let (key, value) = comment.split_once('=')?;
+            let value = value.trim().split(' ').next().unwrap_or_default();
+            (go_lower(key.trim()) == "check").then(|| Options::parse(value))?
+        });
+        !self.options.skips(rule) && !here.any(|options| options.skips(rule))
+    }
+
+    /// Whether a rule that is tried out counts: only where it is asked for.
+    fn tries(&self, rule: &Rule) -> bool {
+        self.options.experimental_all || self.options.experimental.iter().any(|it| it == rule.name)
+    }
+}
+
+/// One file and what is doubtful in it.
+pub(crate) struct Checks<'a> {
+    file: &'a Dockerfile,
+    judge: Judge,
+    found: Vec<(Span, Problem)>,
+}
+
+impl<'a> Checks<'a> {
+    pub(crate) fn new(file: &'a Dockerfile) -> Self {
+        Self { file, judge: Judge::of(file), found: Vec::new() }
+    }
+
+    /// What the file asks findings to be.
+    pub(crate) fn severity(&self) -> Severity {
+        self.judge.severity()
     }
 
     /// All findings. `keywords` are those of all instructions as written, `empty` the lines
@@ -113,10 +174,15 @@ impl<'a> Checks<'a> {
             for arg in &meta.args {
                 self.secret("ARG", &arg.name, meta.span, &meta.comments);
             }
+            self.described("ARG", &meta.args, meta.span, &meta.comments);
         }
         for stage in &self.file.stages {
             self.platform(stage);
             self.once(stage);
+            if let Some(name) = &stage.written_name {
+                let names = [name.as_str(), &stage.name.clone().unwrap_or_default()];
+                self.description("FROM", &names, stage.span, &stage.comments);
+            }
             for instruction in &stage.instructions {
                 self.instruction(instruction, shell_is_set);
             }
@@ -125,12 +191,7 @@ impl<'a> Checks<'a> {
     }
 
     fn tell(&mut self, rule: &Rule, span: Span, comments: &[String], message: String) {
-        let here = comments.iter().filter_map(|comment| {
-            let (key, value) = comment.split_once('=')?;
-            let value = value.trim().split(' ').next().unwrap_or_default();
-            (go_lower(key.trim()) == "check").then(|| Options::parse(value))?
-        });
-        if !self.options.skips(rule) && !here.into_iter().any(|options| options.skips(rule)) {
+        if self.judge.wants(rule, comments) {
             self.found.push((span, Problem::new(rule.code, message)));
         }
     }
@@ -254,12 +315,34 @@ impl<'a> Checks<'a> {
                 for arg in args {
                     self.secret(keyword, &arg.name, span, comments);
                 }
+                self.described(keyword, args, span, comments);
             }
             InstructionKind::OnBuild(onbuild) if onbuild.trigger.is_none() => {
                 let message = format!("`{}` will fail when it is triggered", instruction.text);
                 self.tell(&BAD_TRIGGER, span, comments, message);
             }
             _ => {}
+        }
+    }
+
+    fn described(
+        &mut self,
+        keyword: &str,
+        args: &[ArgDeclaration],
+        span: Span,
+        comments: &[String],
+    ) {
+        let names: Vec<&str> = args.iter().map(|arg| arg.name.as_str()).collect();
+        self.description(keyword, &names, span, comments);
+    }
+
+    /// A comment right above a definition describes it, and then begins with its name.
+    fn description(&mut self, keyword: &str, names: &[&str], span: Span, comments: &[String]) {
+        let (Some(last), Some(first)) = (comments.last(), names.first()) else { return };
+        let begins = last.split(' ').next().unwrap_or_default();
+        if self.judge.tries(&DESCRIPTION) && !names.contains(&begins) {
+            let message = format!("the comment above `{keyword}` should begin with `{first}`");
+            self.tell(&DESCRIPTION, span, comments, message);
         }
     }
 

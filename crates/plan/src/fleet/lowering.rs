@@ -25,6 +25,9 @@ pub struct Known {
     pub own_contexts: BTreeMap<(String, String), Base>,
     /// The context of each image, by the image's name.
     pub roots: BTreeMap<String, ContextSource>,
+    /// Whether images that are not known are guessed at, and not asked for: to look for
+    /// doubts, not to build.
+    pub guess: bool,
 }
 
 /// An image, for one platform, with its place in the graph.
@@ -135,6 +138,7 @@ impl LoweringAll<'_> {
             };
             match lower::lower(&request, &bases, &mut self.result.graph) {
                 Ok(lowered) => {
+                    self.result.diagnostics.extend(lowered.doubts.iter().cloned());
                     let lowered = Arc::new(lowered);
                     done.insert(image.name.clone(), Arc::clone(&lowered));
                     // One that is only stood on, for a platform that is not its own, is no
@@ -233,6 +237,7 @@ impl Bases for FleetBases<'_> {
         let known = self.known.images.get(&(wanted.clone(), platform.clone()));
         match known {
             Some(base) => base.clone(),
+            None if self.known.guess => Base::Guessed,
             None if wanted != name => Base::Ask(wanted),
             None => Base::Unknown,
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use bakehouse_model::oci::{ImageConfig, Platform};
-use bakehouse_model::op::{Op, Source};
+use bakehouse_model::op::{ContextSource, Op, Source};
 
 use super::stages::{Lowering, Under, config_platform, empty_image, makes_layer};
 use super::{Base, BaseQuestion, LowerFailure, wrong};
@@ -13,6 +13,15 @@ use crate::graph::{NewStep, Origin, StepIndex};
 
 /// A stage's commands may trigger commands of its base; nobody nests deeper than this.
 const MAX_TRIGGER_ROUNDS: usize = 16;
+
+/// What of an image's configuration goes into what stands on it: what the specification names.
+/// Tools have written more into theirs, such as the container that an image was made from.
+fn inherited(base: &ImageConfig) -> ImageConfig {
+    let mut config = ImageConfig { created: None, ..base.clone() };
+    config.extra.retain(|name, _| name == "os.features");
+    config.config.extra.clear();
+    config
+}
 
 impl Lowering<'_> {
     /// Resolves the bases of all that `target` reaches, and fires triggers until none is left.
@@ -89,13 +98,22 @@ impl Lowering<'_> {
                 return Ok(Some(BaseQuestion { name, platform, location, near: None, via }));
             }
             Base::Scratch => self.states[index].image = empty_image(&platform),
+            Base::Guessed => {
+                self.states[index].image = empty_image(&platform);
+                self.states[index].is_guessed = true;
+                // Something must be there, or nothing could be copied from it.
+                let (root, ignore) = ("/".to_owned(), Vec::new());
+                let op = Op::Source(Source::Context(ContextSource { name, root, ignore }));
+                let name = "guessed".to_owned();
+                self.states[index].fs = Some(self.add_source(index, op, name, &resolved));
+            }
             Base::Refused(why) => return Err(wrong(self.place(span), "base-refused", why)),
             Base::Image(base) => {
                 if self.states[index].platform.is_none() && self.request.settings.platform.is_none()
                 {
                     resolved = config_platform(&base.config).unwrap_or(platform);
                 }
-                self.states[index].image = ImageConfig { created: None, ..base.config.clone() };
+                self.states[index].image = inherited(&base.config);
                 if base.source.chain.is_some() {
                     let op = Op::Source(Source::Image(base.source.clone()));
                     let name = format!("FROM {}", base.source.reference.familiar());

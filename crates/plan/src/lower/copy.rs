@@ -2,10 +2,10 @@
 
 use bakehouse_model::op::{self, FileAction, MakeFile, Mode, Op, Owner, Principal, Source};
 
+use super::doubts::document_lexer;
 use super::remote::Remote;
 use super::stages::{Command, Lowering};
 use super::{LowerFailure, path, wrong, wrong_with_help};
-use crate::dockerfile::words::Lexer;
 use crate::dockerfile::{Add, Copy, SourceContent, Span, Transfer};
 use crate::graph::{NewStep, Origin, StepIndex};
 use crate::key::has_wildcards;
@@ -145,22 +145,24 @@ impl Lowering<'_> {
     }
 
     fn job(
-        &self,
+        &mut self,
         at: usize,
         transfer: &Transfer,
         verb: &'static str,
         span: Span,
     ) -> Result<Job, LowerFailure> {
-        let expand = |word: &str| self.expand(at, word, span);
+        let dir = self.states[at].dir.clone();
+        let mut expand = |word: &str| self.expand(at, word, span);
         let raw_dest = expand(&transfer.dest)?;
         let dest = match raw_dest.as_str() {
-            "" | "." => path::normalise(&self.states[at].dir, "./", true),
+            "" | "." => path::normalise(&dir, "./", true),
             raw if raw.starts_with('/') => path::normalise("/", raw, true),
-            raw => path::normalise(&self.states[at].dir, raw, true),
+            raw => path::normalise(&dir, raw, true),
         };
-        let chmod = transfer.chmod.as_deref().map(expand).transpose()?.unwrap_or_default();
+        let chmod = transfer.chmod.as_deref().map(&mut expand).transpose()?.unwrap_or_default();
         let sources: Result<Vec<String>, LowerFailure> =
             transfer.sources.iter().map(|word| expand(word)).collect();
+        let chown = transfer.chown.as_deref().map(expand).transpose()?.unwrap_or_default();
         let contents: Result<Vec<SourceContent>, LowerFailure> =
             transfer.contents.iter().map(|content| self.content(at, content, span)).collect();
         Ok(Job {
@@ -169,7 +171,7 @@ impl Lowering<'_> {
             contents: contents?,
             raw_dest,
             dest,
-            chown: transfer.chown.as_deref().map(expand).transpose()?.unwrap_or_default(),
+            chown,
             mode: self.mode(&chmod, span)?,
             chmod,
             excludes: transfer.excludes.clone(),
@@ -183,7 +185,7 @@ impl Lowering<'_> {
     }
 
     fn content(
-        &self,
+        &mut self,
         at: usize,
         content: &SourceContent,
         span: Span,
@@ -192,9 +194,11 @@ impl Lowering<'_> {
             return Ok(content.clone());
         }
         // Whatever the file's escape character is, a here-document's is the shell's.
-        let lexer = Lexer::new('\\').skip_quotes(true);
-        match lexer.expand(&content.data, &self.states[at].env) {
-            Ok(expanded) => Ok(SourceContent { data: expanded.text, ..content.clone() }),
+        match document_lexer().expand(&content.data, &self.states[at].env) {
+            Ok(expanded) => {
+                self.doubt_variables(at, expanded.unmatched, span);
+                Ok(SourceContent { data: expanded.text, ..content.clone() })
+            }
             Err(error) => Err(wrong(self.place(span), "bad-word", error.to_string())),
         }
     }
@@ -325,6 +329,9 @@ impl Lowering<'_> {
                 format!("`{src}`: not found in `scratch`"),
             ));
         };
+        if self.context == Some(step) {
+            self.doubt_source(job.verb, src, job.span);
+        }
         Ok((step, job.local(src)))
     }
 

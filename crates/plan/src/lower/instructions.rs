@@ -3,6 +3,7 @@
 use bakehouse_model::oci::{Empty, Healthcheck, History};
 use bakehouse_model::op::{self, FileAction, MakeDir, Op};
 
+use super::doubts::NOT_VARIABLES;
 use super::stages::{Command, Lowering};
 use super::{LowerFailure, path, ports, system, text, wrong};
 use crate::dockerfile::{ArgDeclaration, Command as CommandLine, InstructionKind, KeyValue, Span};
@@ -10,13 +11,12 @@ use crate::graph::{NewStep, Origin, StepIndex};
 
 /// What BuildKit signs its history with.
 const COMMENT: &str = "buildkit.dockerfile.v0";
-/// Arguments that steer the builder and are no variables of the build.
-const NOT_VARIABLES: &[&str] = &["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 impl Lowering<'_> {
     /// Lowers one instruction of a stage.
     pub(super) fn instruction(&mut self, at: usize, command: &Command) -> Result<(), LowerFailure> {
         let span = command.instruction.span;
+        self.doubts.turn_to(&command.instruction, command.on_build);
         match &command.instruction.kind {
             InstructionKind::Env(pairs) => self.env(at, pairs, span),
             InstructionKind::Arg(args) => self.arg(at, args, span),
@@ -66,9 +66,17 @@ impl Lowering<'_> {
     }
 
     /// Expands a word with the variables of a stage.
-    pub(super) fn expand(&self, at: usize, word: &str, span: Span) -> Result<String, LowerFailure> {
+    pub(super) fn expand(
+        &mut self,
+        at: usize,
+        word: &str,
+        span: Span,
+    ) -> Result<String, LowerFailure> {
         match self.lexer.expand(word, &self.states[at].env) {
-            Ok(expanded) => Ok(expanded.text),
+            Ok(expanded) => {
+                self.doubt_variables(at, expanded.unmatched, span);
+                Ok(expanded.text)
+            }
             Err(error) => Err(wrong(self.place(span), "bad-word", error.to_string())),
         }
     }
@@ -183,12 +191,12 @@ impl Lowering<'_> {
 
     /// All words of all pairs, expanded before the first of them is set.
     fn pairs(
-        &self,
+        &mut self,
         at: usize,
         pairs: &[KeyValue],
         span: Span,
     ) -> Result<Vec<(String, String)>, LowerFailure> {
-        let expand = |word: &str| self.expand(at, word, span);
+        let mut expand = |word: &str| self.expand(at, word, span);
         pairs.iter().map(|pair| Ok((expand(&pair.key)?, expand(&pair.value)?))).collect()
     }
 
@@ -233,6 +241,7 @@ impl Lowering<'_> {
             let words = self.lexer.expand_words(spec, &self.states[at].env);
             let words = words.map_err(|e| wrong(self.place(span), "bad-word", e.to_string()))?;
             for word in words {
+                self.doubt_port(&word, span);
                 all.extend(
                     ports::parse(&word).map_err(|why| wrong(self.place(span), "bad-port", why))?,
                 );
@@ -266,6 +275,7 @@ impl Lowering<'_> {
     fn workdir(&mut self, at: usize, command: &Command, dir: &str) -> Result<(), LowerFailure> {
         self.needs_linux(at, "WORKDIR", command.instruction.span)?;
         let dir = self.expand(at, dir, command.instruction.span)?;
+        self.doubt_dir(at, &dir, command.instruction.span);
         let dir = path::normalise(&self.states[at].image.config.working_dir, &dir, false);
         let state = &mut self.states[at];
         state.image.config.working_dir.clone_from(&dir);

@@ -1,5 +1,7 @@
 //! `RUN`.
 
+use std::collections::BTreeSet;
+
 use bakehouse_model::op::{
     Exec, FileAction, MakeFile, Mount, MountKind, Network, Op, SecretEnv, Security,
 };
@@ -141,10 +143,14 @@ impl Lowering<'_> {
         (exec, inputs): (&mut Exec, &mut Vec<StepIndex>),
     ) -> Result<(), LowerFailure> {
         let span = command.instruction.span;
+        let mut unmatched = BTreeSet::new();
         let mut expand = |word: &str| {
-            self.lexer.expand(word, &self.states[at].env).map(|expanded| expanded.text)
+            let expanded = self.lexer.expand(word, &self.states[at].env)?;
+            unmatched.extend(expanded.unmatched);
+            Ok(expanded.text)
         };
         let parsed = mount::parse_mount(csv, &mut expand);
+        self.doubt_variables(at, unmatched, span);
         let parsed =
             parsed.map_err(|error| wrong(self.place(span), "bad-mount", error.to_string()))?;
         let input = match (&parsed.from, source, parsed.kind) {

@@ -7,6 +7,7 @@ use bakehouse_model::oci::{ImageConfig, Platform};
 use bakehouse_model::op::{self, Op};
 
 use super::args::{ArgEnv, global_args};
+use super::doubts::Doubts;
 use super::{
     Base, Bases, LowerFailure, Lowered, NoCache, Request, Via, system, wrong, wrong_with_help,
 };
@@ -69,6 +70,10 @@ pub(super) struct State {
     pub(super) triggers_fired: bool,
     /// What names what it stands on.
     pub(super) via: Via,
+    /// A `WORKDIR` of this file has been seen.
+    pub(super) has_dir: bool,
+    /// What it stands on is not looked up.
+    pub(super) is_guessed: bool,
 }
 
 /// The lowering of one Dockerfile.
@@ -83,6 +88,7 @@ pub(super) struct Lowering<'a> {
     pub(super) bases: &'a dyn Bases,
     /// Stages by lower-case name, the last of that name.
     pub(super) names: BTreeMap<String, usize>,
+    pub(super) doubts: Doubts,
     externals: BTreeMap<String, usize>,
 }
 
@@ -110,6 +116,7 @@ impl<'a> Lowering<'a> {
             context: None,
             bases,
             names: BTreeMap::new(),
+            doubts: Doubts::new(request),
             externals: BTreeMap::new(),
         };
         for (index, stage) in request.dockerfile.stages.iter().enumerate() {
@@ -357,6 +364,8 @@ impl<'a> Lowering<'a> {
             state.image.config.on_build.clear();
             state.build_args.extend(base.build_args);
             state.env = base.env;
+            state.has_dir = base.has_dir;
+            state.is_guessed = base.is_guessed;
         }
         self.materialise(index);
         let target_platform = self.target_platform();
@@ -420,7 +429,8 @@ impl<'a> Lowering<'a> {
         if let Some(root) = state.fs {
             self.graph.claim(self.request.image, root);
         }
-        Lowered { root: state.fs, config, platform, epoch: self.epoch }
+        let doubts = self.doubts.into_diagnostics(self.request.file);
+        Lowered { root: state.fs, config, platform, epoch: self.epoch, doubts }
     }
 }
 
@@ -450,6 +460,8 @@ impl State {
             resolved: false,
             triggers_fired: false,
             via: Via::From,
+            has_dir: false,
+            is_guessed: false,
         }
     }
 }

@@ -163,7 +163,7 @@ fn what_the_base_says_is_kept_and_added_to() {
     let config: RunConfig = serde_json::from_value(serde_json::json!({
         "User": "app", "Env": ["A=1", "B=1", "C=1"], "Labels": {"l": "old", "k": "kept"},
         "ExposedPorts": {"80/tcp": {}}, "Volumes": {"/v1": {}}, "WorkingDir": "/srv",
-        "Shell": ["/bin/ash", "-c"], "Hostname": "unknown to us",
+        "Shell": ["/bin/ash", "-c"], "Hostname": "of a container",
     }))
     .unwrap();
     let done = Build::new().image("rich", config).lower(text);
@@ -174,7 +174,7 @@ fn what_the_base_says_is_kept_and_added_to() {
         serde_json::json!({
             "User": "app", "Env": ["A=3", "B=2", "C=1", path], "Labels": {"l": "new", "k": "kept"},
             "ExposedPorts": {"80/tcp": {}, "81/tcp": {}}, "Volumes": {"/v1": {}, "/v2": {}},
-            "WorkingDir": "/srv/sub", "Shell": ["/bin/ash", "-c"], "Hostname": "unknown to us",
+            "WorkingDir": "/srv/sub", "Shell": ["/bin/ash", "-c"],
             "Cmd": ["/bin/ash", "-c", "x"], "ArgsEscaped": true, "StopSignal": "9",
         })
     );
@@ -521,6 +521,19 @@ fn places_of_steps_are_told() {
             "7-7 COPY --from=b /a /"
         ]
     );
+}
+
+#[test]
+fn what_tools_noted_in_a_bases_configuration_stays_there() {
+    let mut build = Build::new();
+    let Some(Base::Image(base)) = build.images.get_mut("base") else { panic!("an image") };
+    for name in ["comment", "container_config", "os.features"] {
+        base.config.extra.insert(name.to_owned(), "x".into());
+    }
+    base.config.config.extra.insert("Hostname".to_owned(), "x".into());
+    let config = build.lower("FROM base\nENV A=b").lowered.config;
+    assert_eq!(config.extra.keys().collect::<Vec<_>>(), ["os.features"]);
+    assert!(config.config.extra.is_empty());
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod build;
 mod convert;
 mod corpus;
 mod diagnostics;
+mod doubts;
 mod evaluate;
 mod fleet;
 mod globs;
