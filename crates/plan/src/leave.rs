@@ -75,6 +75,8 @@ mod tests {
         full.options.ulimits = vec!["nofile=1024:2048".to_owned()];
         full.options.extra_hosts = vec!["db:10.0.0.1".to_owned()];
         full.options.entitlements = vec!["network.host".to_owned()];
+        full.options.annotations = vec!["index:title=Api".to_owned()];
+        full.options.attests = vec!["type=sbom".to_owned()];
         full.options.cache_from = vec!["type=registry,ref=registry.example/cache".to_owned()];
         let mut inline = Definition::new(SourceKind::Bake, "docker-bake.hcl", "inline", at(9));
         inline.dockerfile = DockerfileAt::Inline(INLINE.replace("END\n", ""));

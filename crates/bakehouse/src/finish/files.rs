@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bakehouse_engine::Root;
 use bakehouse_engine::files::{self, Options, Tree};
-use bakehouse_engine::snapshot::{DiffOptions, write_layer};
+use bakehouse_engine::snapshot::{DiffOptions, write_layer, write_trees};
+use bakehouse_model::oci::Platform;
 use bakehouse_model::op::{self, FileAction};
 use bakehouse_model::{EventKind, Snapshot};
 use bakehouse_run::BackendError;
@@ -44,14 +45,13 @@ pub fn write_files(
         }
         OutputKind::Tar => {
             let [(name, made)] = one(named, "tar")?;
-            let [(_, root)] = made.roots.as_slice() else {
-                return Err(BackendError::Input {
-                    what: format!("`{name}` has several platforms, and a tar has room for one"),
-                    hints: vec!["build for one --platform, or use type=local".to_owned()],
-                });
-            };
             let options = DiffOptions { clamp: made.epoch };
-            write(output, |out| tar(store, name, (root, options), out))?;
+            let parts = match made.roots.as_slice() {
+                [(_, root)] if output.split != Some(true) => Parts::One(root),
+                roots if output.split != Some(false) => Parts::Folders(roots),
+                _ => return Err(no_room(name)),
+            };
+            write(output, |out| tar(store, name, (parts, options), out))?;
         }
         OutputKind::Local => {
             let folder = folder(output)?;
@@ -59,8 +59,12 @@ pub fn write_files(
                 let own = folder.join(name);
                 let to = if named.len() == 1 { folder } else { own.as_path() };
                 let several = made.roots.len() > 1;
+                if several && output.split == Some(false) {
+                    return Err(no_room(name));
+                }
+                let several = several || output.split == Some(true);
                 for (platform, root) in &made.roots {
-                    let part = to.join(platform.to_string().replace('/', "_"));
+                    let part = to.join(folder_of(platform));
                     local(store, root, if several { part.as_path() } else { to })?;
                 }
             }
@@ -129,20 +133,56 @@ pub fn write_file(
     written
 }
 
+/// What a tar is of.
+enum Parts<'a> {
+    /// One file system.
+    One(&'a Snapshot),
+    /// One for each platform, in folders.
+    Folders(&'a [(Platform, Snapshot)]),
+}
+
+/// The folder of a platform's files, such as `linux_arm_v7`.
+fn folder_of(platform: &Platform) -> String {
+    platform.to_string().replace('/', "_")
+}
+
+fn no_room(name: &str) -> BackendError {
+    BackendError::Input {
+        what: format!("`{name}` has several platforms, whose files cannot be in one folder"),
+        hints: vec!["leave out platform-split=false, or build for one --platform".to_owned()],
+    }
+}
+
 fn tar(
     store: &Store,
     name: &str,
-    (snapshot, options): (&Snapshot, DiffOptions),
+    (parts, options): (Parts<'_>, DiffOptions),
     out: &mut dyn Write,
 ) -> Result<(), BackendError> {
-    let root = mounted(store, snapshot)?;
-    let path = format!(
-        "/proc/self/fd/{}",
-        std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&root))
-    );
-    write_layer(Path::new(&path), None, out, options).map(drop).map_err(|error| {
+    let written = match parts {
+        Parts::One(snapshot) => {
+            let root = mounted(store, snapshot)?;
+            write_layer(&path_of(&root), None, out, options)
+        }
+        Parts::Folders(all) => {
+            let roots = all
+                .iter()
+                .map(|(platform, snapshot)| Ok((folder_of(platform), mounted(store, snapshot)?)))
+                .collect::<Result<Vec<_>, BackendError>>()?;
+            let trees: Vec<(String, PathBuf)> =
+                roots.iter().map(|(folder, root)| (folder.clone(), path_of(root))).collect();
+            write_trees(&trees, out, options)
+        }
+    };
+    written.map(drop).map_err(|error| {
         BackendError::environment(format!("write the file system of `{name}`"), error)
     })
+}
+
+/// The path of a mount that is nowhere, as long as it is open.
+fn path_of(root: &Root) -> PathBuf {
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(root));
+    PathBuf::from(format!("/proc/self/fd/{fd}"))
 }
 
 fn local(store: &Store, snapshot: &Snapshot, to: &Path) -> Result<(), BackendError> {

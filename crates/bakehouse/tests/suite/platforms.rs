@@ -4,7 +4,7 @@ use std::fs;
 
 use bakehouse_testkit::foreign::arm64_program;
 
-use crate::place::{Place, is_root, skipped, started};
+use crate::place::{Place, Tree, is_root, skipped, started};
 
 /// The name of the emulator that the tests use.
 const QEMU: &str = "qemu-aarch64-static";
@@ -122,12 +122,15 @@ fn a_native_stage_runs_once_for_all_platforms() {
     );
     let local = format!("type=local,dest={}", place.path("tree").display());
     let platforms = "linux/amd64,linux/arm64,linux/arm/v7,linux/amd64/v2,linux/arm64/v8";
-    let events = place.events(&["--platform", platforms, "-o", &local]);
+    let archive = place.path("tree.tar");
+    let tar = format!("type=tar,dest={}", archive.display());
+    let events = place.events(&["--platform", platforms, "-o", &local, "-o", &tar]);
     let started = started(&events);
     let runs = |part: &str| started.iter().filter(|(name, _)| name.contains(part)).count();
     assert_eq!(runs("RUN echo made"), 1, "{started:?}");
     // One for each; arm64/v8 is arm64.
     assert_eq!(runs(">/out"), 4, "{started:?}");
+    let tree = Tree::read(fs::File::open(&archive).unwrap());
     let cases = [
         ("linux_amd64", "amd64"),
         ("linux_arm64", "arm64"),
@@ -137,5 +140,16 @@ fn a_native_stage_runs_once_for_all_platforms() {
     for (folder, expected) in cases {
         let out = fs::read_to_string(place.path("tree").join(folder).join("out")).unwrap();
         assert_eq!(out.trim(), expected);
+        assert_eq!(tree.text(&format!("{folder}/out")).trim(), expected);
+        assert_eq!(tree.at(folder).kind, tar::EntryType::Directory);
     }
+    for kind in ["tar", "local"] {
+        let merged = format!("type={kind},platform-split=false,dest={}", place.path("m").display());
+        let told = place.build(&["--platform", platforms, "-o", &merged]);
+        told.exits(3).says(&["cannot be in one folder"]);
+    }
+    // One platform may have a folder too.
+    let split = format!("type=local,platform-split=true,dest={}", place.path("s").display());
+    place.build(&["--platform", "linux/arm/v7", "-o", &split]).ok();
+    assert!(place.path("s/linux_arm_v7/out").is_file());
 }

@@ -367,3 +367,46 @@ fn a_step_that_takes_too_much_memory_is_named_as_such() {
     place.build(&["--pids-limit", "30", "--total-pids-limit", "3"]).exits(1);
     place.build(&["--pids-limit", "30"]).ok();
 }
+
+#[test]
+fn what_a_dockerfile_asks_for_beyond_the_usual_must_be_allowed() {
+    let Some(place) = Place::that_builds() else { return };
+    let cases = [
+        ("RUN --security=insecure true", "security.insecure"),
+        ("RUN --network=host true", "network.host"),
+    ];
+    for (run, entitlement) in cases {
+        place.write("Dockerfile", format!("FROM machine-base\n{run}\n"));
+        place.build(&[]).exits(3).says(&["not-entitled", &format!("--allow {entitlement}")]);
+        place.build(&["--allow", entitlement]).ok();
+        // What a file of the repository asks for, it is not given because of that.
+        let bake = format!("target \"app\" {{\n  entitlements = [\"{entitlement}\"]\n}}\n");
+        place.write("docker-bake.hcl", bake);
+        place.build(&["-f", "docker-bake.hcl"]).exits(3).says(&[&format!("--allow {entitlement}")]);
+        place.build(&["-f", "docker-bake.hcl", "--allow", entitlement]).ok();
+        fs::remove_file(place.path("repo/docker-bake.hcl")).unwrap();
+    }
+}
+
+/// The bit of the capability that others must not have.
+const SYS_ADMIN: u64 = 1 << 21;
+
+#[test]
+fn an_insecure_step_may_do_what_others_may_not() {
+    let Some(place) = Place::that_builds() else { return };
+    let tree = place.tree(
+        "FROM machine-base\nRUN grep CapBnd: /proc/self/status >/usual\n\
+         RUN --security=insecure grep CapBnd: /proc/self/status >/insecure; \
+         grep Seccomp: /proc/self/status >>/insecure\n\
+         RUN grep CapBnd: /proc/self/status >/after\n",
+        &["--allow", "security.insecure"],
+    );
+    assert!(tree.text("usual").contains("00000000a80425fb"), "{}", tree.text("usual"));
+    assert_eq!(tree.text("usual"), tree.text("after"));
+    let insecure = tree.text("insecure");
+    let capabilities = insecure.lines().next().and_then(|line| line.split('\t').nth(1)).unwrap();
+    let capabilities = u64::from_str_radix(capabilities, 16).unwrap();
+
+    assert_ne!(capabilities & SYS_ADMIN, 0, "{insecure}");
+    assert!(insecure.contains("Seccomp:\t0"), "{insecure}");
+}

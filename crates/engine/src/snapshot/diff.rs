@@ -109,20 +109,35 @@ pub fn write_layer(
         diffed: Diffed::default(),
     };
     walk.push(top, below, Hides::Nothing, None)?;
-    while let Some(level) = walk.stack.last_mut() {
-        let Some(name) = level.names.next() else {
-            let level = walk.stack.pop().expect("it was the last");
-            walk.path.truncate(level.parent);
-            continue;
-        };
-        let parent = walk.path.len();
-        if parent > 0 {
-            walk.path.push(b'/');
-        }
-        walk.path.extend_from_slice(&name);
-        if !walk.visit(&name)? {
-            walk.path.truncate(parent);
-        }
+    walk.visit_all()?;
+    walk.tar.finish()?;
+    Ok(walk.diffed)
+}
+
+/// Writes whole file systems, each into a folder of the archive that has its name.
+pub fn write_trees(
+    trees: &[(String, PathBuf)],
+    out: impl Write,
+    options: DiffOptions,
+) -> Result<Diffed, DiffError> {
+    let mut walk = Walk {
+        tar: TarWriter::new(out),
+        options,
+        path: Vec::new(),
+        stack: Vec::new(),
+        links: HashMap::new(),
+        diffed: Diffed::default(),
+    };
+    for (name, tree) in trees {
+        let top = Root::open_dir(tree)?.open_subdir("/")?;
+        walk.path = name.clone().into_bytes();
+        walk.links.clear();
+        let stat = rustix::fs::fstat(&top).map_err(walk.failed("look at"))?;
+        let mut entry = walk.entry_of(&top, &stat, EntryKind::Directory)?;
+        entry.name.push(b'/');
+        walk.push(top, None, Hides::Nothing, Some(entry))?;
+        walk.parents()?;
+        walk.visit_all()?;
     }
     walk.tar.finish()?;
     Ok(walk.diffed)
@@ -163,6 +178,26 @@ struct Walk<W> {
 }
 
 impl<W: Write> Walk<W> {
+    /// Visits everything below the directories on the stack.
+    fn visit_all(&mut self) -> Result<(), DiffError> {
+        while let Some(level) = self.stack.last_mut() {
+            let Some(name) = level.names.next() else {
+                let level = self.stack.pop().expect("it was the last");
+                self.path.truncate(level.parent);
+                continue;
+            };
+            let parent = self.path.len();
+            if parent > 0 {
+                self.path.push(b'/');
+            }
+            self.path.extend_from_slice(&name);
+            if !self.visit(&name)? {
+                self.path.truncate(parent);
+            }
+        }
+        Ok(())
+    }
+
     fn failed(&self, doing: &'static str) -> impl FnOnce(Errno) -> DiffError {
         let path = self.here();
         move |error| DiffError::Read { doing, path, source: error.into() }

@@ -121,6 +121,8 @@ fn attributes(recipe: &Recipe, names: &BTreeMap<&str, String>) -> Vec<(&'static 
         ("no-cache-filter", items(&recipe.no_cache_filter)),
         ("pull", flag(recipe.pull)),
         ("output", items(&recipe.outputs)),
+        ("annotations", items(&recipe.annotations)),
+        ("attest", items(&recipe.attests)),
         ("cache-from", items(&recipe.cache_from)),
         ("cache-to", items(&recipe.cache_to)),
     ];

@@ -95,6 +95,10 @@ pub struct Recipe {
     pub entitlements: Vec<String>,
     /// Where the result goes.
     pub outputs: Vec<String>,
+    /// Notes on it.
+    pub annotations: Vec<String>,
+    /// What is attached to it.
+    pub attests: Vec<String>,
     /// Caches to read.
     pub cache_from: Vec<String>,
     /// Caches to write.
@@ -156,6 +160,8 @@ fn recipe(fleet: &Fleet, image: &Image, wanted: bool, given: &Given<'_>) -> Reci
         extra_hosts,
         entitlements: entitlements(&options.entitlements, &settings),
         outputs: options.outputs.clone(),
+        annotations: options.annotations.clone(),
+        attests: options.attests.clone(),
         cache_from: options.cache_from.clone(),
         cache_to: options.cache_to.clone(),
         groups: image.groups.clone(),

@@ -145,6 +145,11 @@ impl<'a> Script<'a> {
         words.flag("--pull", recipe.pull);
         words.all("--cache-from", &recipe.cache_from);
         words.all("--cache-to", &recipe.cache_to);
+        if self.is_pushed(recipe) {
+            // What stays in an engine has no room for them.
+            words.all("--annotation", &recipe.annotations);
+            words.all("--attest", &recipe.attests);
+        }
         words.all("-t", &tags(recipe));
         words.flag(if self.is_pushed(recipe) { "--push" } else { "--load" }, true);
         words.0
