@@ -238,6 +238,14 @@ pub enum MountKind {
     },
 }
 
+impl MountKind {
+    /// Whether it is handed over by the user and in no key but by its name: a secret or an
+    /// agent. LLB has these after all others.
+    pub fn is_guarded(&self) -> bool {
+        matches!(self, Self::Secret { .. } | Self::Ssh { .. })
+    }
+}
+
 /// Who may use a cache mount at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

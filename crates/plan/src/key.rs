@@ -19,7 +19,7 @@ mod json;
 
 use std::collections::BTreeMap;
 
-use bakehouse_model::op::{File, FileAction, MountKind, Op, Owner, Principal, Source};
+use bakehouse_model::op::{Exec, File, FileAction, MountKind, Op, Owner, Principal, Source};
 use bakehouse_model::{Digest, Key};
 use serde::{Deserialize, Serialize};
 
@@ -45,39 +45,50 @@ pub struct Selection {
 /// How one input of a step enters its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dependency {
-    /// What is read of it; empty means all of it.
+    /// What is read of it, as its contents are asked for; empty means all of it.
     pub selections: Vec<Selection>,
+    /// Names what is read of it where the input's own key counts; none where all of it is.
+    pub selector: Option<Digest>,
     /// Whether the contents of `selections` may stand for the input: it is only read.
     pub by_content: bool,
 }
 
 /// How each input of `step` enters its key.
 pub fn dependencies(step: &Step) -> Vec<Dependency> {
-    let mut deps: Vec<Dependency> = step
-        .inputs
-        .iter()
-        .map(|_| Dependency { selections: Vec::new(), by_content: true })
-        .collect();
+    let mut deps = vec![Dependency::whole(); step.inputs.len()];
     match &step.op {
         Op::Source(_) | Op::Merge => {}
-        Op::Exec(exec) => {
-            for mount in &exec.mounts {
-                let Some(dep) = mount.input.and_then(|input| deps.get_mut(input)) else { continue };
-                if mount.kind == MountKind::Root {
-                    dep.by_content = false;
-                } else {
-                    dep.selections.push(Selection::plain(&mount.selector));
-                }
-            }
-        }
+        Op::Exec(exec) => exec_dependencies(exec, &mut deps),
         Op::File(file) => file_dependencies(file, &mut deps),
     }
     for dep in &mut deps {
-        // Where nothing is selected, all of it is read. What is written to keeps its selections:
-        // ops name only the last word of what they read.
+        // Where nothing is selected, all of it is read.
         dep.by_content &= !dep.selections.is_empty();
     }
     deps
+}
+
+fn exec_dependencies(exec: &Exec, deps: &mut [Dependency]) {
+    let mut named: Vec<Vec<String>> = vec![Vec::new(); deps.len()];
+    for mount in &exec.mounts {
+        let Some((dep, names)) = mount.input.and_then(|at| deps.get_mut(at).zip(named.get_mut(at)))
+        else {
+            continue;
+        };
+        dep.by_content &= mount.kind != MountKind::Root;
+        names.push(Selection::plain(&mount.selector).path);
+        if mount.kind != MountKind::Root {
+            dep.selections.push(Selection::plain(&mount.selector));
+        }
+    }
+    for (dep, names) in deps.iter_mut().zip(named) {
+        // The names are in the order of the mounts, whatever is read of them.
+        dep.selector = (!names.is_empty()).then(|| Digest::of(names.join("\0")));
+        dedupe(&mut dep.selections);
+        if dep.selections.iter().any(|selection| selection.path == "/") {
+            dep.selections = vec![Selection { follow: false, ..Selection::plain("/") }];
+        }
+    }
 }
 
 fn file_dependencies(file: &File, deps: &mut [Dependency]) {
@@ -101,8 +112,44 @@ fn file_dependencies(file: &File, deps: &mut [Dependency]) {
         };
         owner_dependencies(owner, deps);
     }
+    for dep in deps.iter_mut().filter(|dep| !dep.selections.is_empty()) {
+        let mut names: Vec<&str> = dep.selections.iter().map(|one| one.path.as_str()).collect();
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        dep.selector = Some(Digest::of(names.join("\0")));
+        dedupe(&mut dep.selections);
+    }
     if let Some(dep) = file.base.and_then(|base| deps.get_mut(base)) {
         dep.by_content = false;
+        dep.selector = None;
+    }
+}
+
+/// In the order of their paths, without plain ones that are below another.
+fn dedupe(selections: &mut Vec<Selection>) {
+    let all = std::mem::take(selections);
+    let (plain, filtered): (Vec<Selection>, Vec<Selection>) =
+        all.into_iter().partition(Selection::is_plain);
+    for one in &plain {
+        let covered = |other: &Selection| {
+            let folder = if other.path.ends_with('/') {
+                other.path.clone()
+            } else {
+                format!("{}/", other.path)
+            };
+            other.follow == one.follow && other.path != one.path && one.path.starts_with(&folder)
+        };
+        if !plain.iter().any(covered) && !selections.contains(one) {
+            selections.push(one.clone());
+        }
+    }
+    selections.extend(filtered);
+    selections.sort_by(|a, b| a.path.cmp(&b.path));
+}
+
+impl Dependency {
+    /// All of an input.
+    fn whole() -> Self {
+        Self { selections: Vec::new(), selector: None, by_content: true }
     }
 }
 
@@ -119,6 +166,11 @@ fn owner_dependencies(owner: Option<&Owner>, deps: &mut [Dependency]) {
 }
 
 impl Selection {
+    /// Whether nothing but a path says what is selected.
+    fn is_plain(&self) -> bool {
+        !self.wildcard && self.include.is_empty() && self.exclude.is_empty()
+    }
+
     fn plain(path: &str) -> Self {
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         Self {
@@ -162,9 +214,36 @@ pub fn op_digest(step: &Step) -> Digest {
     match &step.op {
         Op::Source(source) => Digest::of(source_text(source)),
         Op::Exec(exec) => Digest::of(json::exec(exec, step)),
-        Op::File(file) => Digest::of(json::file(file)),
+        Op::File(file) if is_ambiguous(file) => {
+            let whole = serde_json::to_string(&step.op).expect("ops have only string keys");
+            Digest::of(whole)
+        }
+        Op::File(file) => Digest::of(json::file(file, step.inputs.len())),
         Op::Merge => Digest::of(json::merge(step.inputs.len())),
     }
+}
+
+/// Whether other builders can tell this step from every other one by its key.
+pub fn is_shareable(step: &Step) -> bool {
+    match &step.op {
+        Op::Source(Source::Image(image)) => image.chain.is_some(),
+        // Others are known only once they are fetched.
+        Op::Source(_) => false,
+        Op::Exec(_) | Op::Merge => true,
+        Op::File(file) => !is_ambiguous(file),
+    }
+}
+
+/// Whether BuildKit's key is that of other copies too. Its ops have only the last word of what
+/// is copied. The rest is in the selector, but in no order, and not if the same input is
+/// written to.
+fn is_ambiguous(file: &File) -> bool {
+    let mut seen: BTreeMap<(usize, &str), &str> = BTreeMap::new();
+    file.actions.iter().any(|action| {
+        let FileAction::Copy(copy) = action else { return false };
+        let before = seen.insert((copy.input, json::base_name(&copy.src)), &copy.src);
+        file.base == Some(copy.input) || before.is_some_and(|src| src != copy.src)
+    })
 }
 
 fn source_text(source: &Source) -> String {
@@ -181,9 +260,7 @@ fn source_text(source: &Source) -> String {
 
 /// The selector of an input: which paths of it the step reads.
 pub fn selector(dependency: &Dependency) -> Digest {
-    // In the order of the op: of two sources of one name the last one wins.
-    let paths: Vec<&str> = dependency.selections.iter().map(|s| s.path.as_str()).collect();
-    Digest::of(paths.join("\0"))
+    dependency.selector.clone().unwrap_or_else(|| Digest::of(""))
 }
 
 /// The key of a step from its op and from what its inputs give.
@@ -211,7 +288,7 @@ pub fn variables(op: &Op) -> BTreeMap<String, String> {
 mod tests {
     use bakehouse_model::oci::Platform;
     use bakehouse_model::op::{
-        ContextSource, Copy, Exec, GitSource, HttpSource, MakeDir, Mode, Mount, Network, Security,
+        ContextSource, Copy, GitSource, HttpSource, MakeDir, Mode, Mount, Network, Security,
         Sharing,
     };
 
@@ -335,7 +412,7 @@ mod tests {
             ),
             (
                 mount(None, "", "/m", secret("s")),
-                r#"{"input":-1,"dest":"/m","output":-1,"mountType":1,"secretOpt":{"ID":"s","mode":256,"optional":true}}"#,
+                r#"{"input":-1,"dest":"/m","mountType":1,"secretOpt":{"ID":"s","mode":256,"optional":true}}"#,
             ),
         ];
         for (mount, text) in table {

@@ -3,7 +3,7 @@
 //! Go's `encoding/json` escapes `<`, `>`, `&`, U+2028 and U+2029; [`escaped`] does the same.
 
 use bakehouse_model::op::{
-    Exec, File, FileAction, Mode, MountKind, Network, Owner, Principal, Security, Sharing,
+    Exec, File, FileAction, Mode, Mount, MountKind, Network, Owner, Principal, Security, Sharing,
 };
 use serde_json::{Map, Value, json};
 
@@ -13,8 +13,9 @@ use crate::graph::Step;
 pub(super) fn exec(exec: &Exec, step: &Step) -> String {
     let mut meta = String::from("{");
     field(&mut meta, "args", json!(exec.args));
-    if !exec.env.is_empty() {
-        field(&mut meta, "env", json!(exec.env));
+    let env = environment(exec);
+    if !env.is_empty() {
+        field(&mut meta, "env", json!(env));
     }
     text(&mut meta, "cwd", &exec.cwd);
     text(&mut meta, "user", &exec.user);
@@ -82,27 +83,44 @@ fn secret_env(secret: &bakehouse_model::op::SecretEnv) -> String {
     out
 }
 
-/// The mounts, as `pb.Mount` has them; none when there is only the root.
-fn mounts(exec: &Exec) -> Vec<String> {
-    let shm = exec.shm_size.map(|size| {
-        format!(
-            r#"{{"input":-1,"dest":"/dev/shm","output":-1,"mountType":4,"TmpfsOpt":{{"size":{size}}}}}"#
-        )
-    });
-    if exec.mounts.len() == 1 && shm.is_none() {
-        return Vec::new();
+/// The variables, with the one that names the first agent's socket.
+fn environment(exec: &Exec) -> Vec<String> {
+    let mut env = exec.env.clone();
+    let socket = exec.mounts.iter().find(|mount| matches!(mount.kind, MountKind::Ssh { .. }));
+    if let Some(socket) = socket
+        && !env.iter().any(|line| line.starts_with("SSH_AUTH_SOCK="))
+    {
+        env.push(format!("SSH_AUTH_SOCK={}", socket.dest));
     }
-    exec.mounts.iter().map(mount).chain(shm).collect()
+    env
 }
 
-fn mount(mount: &bakehouse_model::op::Mount) -> String {
+/// The mounts, as `pb.Mount` has them; none when there is only the root.
+fn mounts(exec: &Exec) -> Vec<String> {
+    let mut all = exec.mounts.clone();
+    if let Some(size) = exec.shm_size {
+        let kind = MountKind::Tmpfs { size };
+        let dest = "/dev/shm".to_owned();
+        // Mounts are in the order of their places; secrets and sockets come after them.
+        let after = |mount: &Mount| mount.kind.is_guarded() || mount.dest > dest;
+        let at = all.iter().position(after).unwrap_or(all.len());
+        let selector = String::new();
+        all.insert(at, Mount { input: None, selector, dest, readonly: false, kind });
+    }
+    if all.len() == 1 {
+        return Vec::new();
+    }
+    all.iter().map(mount).collect()
+}
+
+fn mount(mount: &Mount) -> String {
     let mut out = String::from("{");
     match mount.input {
         Some(input) => number(&mut out, "input", i64::try_from(input).unwrap_or(i64::MAX)),
         None => raw(&mut out, "input", "-1"),
     }
     text(&mut out, "dest", &mount.dest);
-    if !matches!(mount.kind, MountKind::Root) {
+    if !matches!(mount.kind, MountKind::Root) && !mount.kind.is_guarded() {
         raw(&mut out, "output", "-1");
     }
     if mount.readonly {
@@ -157,14 +175,14 @@ fn cache(id: &str, sharing: Sharing, dest: &str) -> String {
     out
 }
 
-/// `{"Type":"buildkit.file.v0","Actions":[base64 …]}`.
-pub(super) fn file(file: &File) -> String {
+/// `{"Type":"buildkit.file.v0","Actions":[base64 …]}`; the step has that many inputs.
+pub(super) fn file(file: &File, inputs: usize) -> String {
     let actions: Vec<String> =
         file.actions.iter().map(|action| base64(action_json(action).as_bytes())).collect();
     let mut out = String::from("{");
     text(&mut out, "Type", "buildkit.file.v0");
     field(&mut out, "Actions", json!(actions));
-    if let Some(indexes) = indexes(file) {
+    if let Some(indexes) = indexes(file, inputs) {
         field(&mut out, "indexes", json!(indexes));
     }
     out.push('}');
@@ -185,12 +203,11 @@ pub(super) fn merge(inputs: usize) -> String {
     out
 }
 
-/// Input, secondary input and output of each action, as LLB numbers them, unless it is the
-/// default case of one action on one base.
-fn indexes(file: &File) -> Option<Vec<[i64; 3]>> {
+/// Input, secondary input and output of each action, as LLB numbers them; none where all of
+/// them are what old versions took them for, which counts actions where it means inputs.
+fn indexes(file: &File, inputs: usize) -> Option<Vec<[i64; 3]>> {
     let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-    let inputs = inputs(file);
-    let last = file.actions.len().saturating_sub(1);
+    let count = file.actions.len();
     let rows: Vec<[i64; 3]> = file
         .actions
         .iter()
@@ -204,19 +221,15 @@ fn indexes(file: &File) -> Option<Vec<[i64; 3]>> {
                 FileAction::Copy(copy) => number(copy.input),
                 _ => -1,
             };
-            [input, secondary, if at == last { 0 } else { -1 }]
+            [input, secondary, if at + 1 == count { 0 } else { -1 }]
         })
         .collect();
-    let default = matches!(rows.as_slice(), [[0, 1, 0]] | [[0, -1, 0]]);
+    let usual = |(at, row): (usize, &[i64; 3])| {
+        let input = if at == 0 { 0 } else { number(count + at - 1) };
+        row[0] == input && matches!(row[1], -1 | 1)
+    };
+    let default = !rows.is_empty() && rows.iter().enumerate().all(usual);
     (!default).then_some(rows)
-}
-
-fn inputs(file: &File) -> usize {
-    let copies = file.actions.iter().filter_map(|action| match action {
-        FileAction::Copy(copy) => Some(copy.input + 1),
-        _ => None,
-    });
-    copies.chain(file.base.map(|base| base + 1)).max().unwrap_or(0)
 }
 
 fn action_json(action: &FileAction) -> String {
@@ -321,7 +334,7 @@ fn principal_json(principal: &Principal) -> Value {
 }
 
 /// Go's `path.Base`.
-fn base_name(path: &str) -> &str {
+pub(super) fn base_name(path: &str) -> &str {
     match path.trim_end_matches('/').rsplit('/').next() {
         Some("") => "/",
         Some(name) => name,

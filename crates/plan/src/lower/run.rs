@@ -54,9 +54,9 @@ impl Lowering<'_> {
             self.mount(at, command, (csv, source), (&mut exec, &mut inputs))?;
         }
         // LLB sorts mounts by where they go; secrets and sockets come after.
-        let late =
-            |mount: &Mount| matches!(mount.kind, MountKind::Secret { .. } | MountKind::Ssh { .. });
+        let late = |mount: &Mount| mount.kind.is_guarded();
         exec.mounts[1..].sort_by(|a, b| late(a).cmp(&late(b)).then_with(|| a.dest.cmp(&b.dest)));
+        let inputs = renumber(&mut exec, &inputs);
         let step = self.step(at, command, Op::Exec(exec), inputs);
         self.states[at].fs = Some(step);
         self.history(at, format!("RUN {} # buildkit", self.run_text(at, &args)), true);
@@ -271,6 +271,15 @@ impl Lowering<'_> {
         words.extend(args.iter().cloned());
         words.join(" ")
     }
+}
+
+/// Puts the inputs in the order in which mounts name them, as LLB has them.
+fn renumber(exec: &mut Exec, inputs: &[StepIndex]) -> Vec<StepIndex> {
+    let mut ordered = Vec::with_capacity(inputs.len());
+    for mount in &mut exec.mounts {
+        mount.input = mount.input.map(|input| input_number(&mut ordered, inputs[input]));
+    }
+    ordered
 }
 
 fn ssh(parsed: &mount::Mount, exec: &Exec) -> Mount {
