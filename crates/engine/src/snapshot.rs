@@ -21,4 +21,6 @@ pub use decompress::{TooMuchError, decompress, detect};
 pub use diff::{DiffError, DiffOptions, Diffed, write_layer, write_trees};
 pub use export::{ExportError, ExportOptions, digest_layer, export_layer, layer_media_type};
 pub use overlay::{MountError, MountOptions, Overlay};
-pub use unpack::{UnpackError, base_layer, unpack_image, unpack_rootfs_tar};
+pub use unpack::{
+    PackedLayer, UnpackError, base_layer, unpack_image, unpack_layers, unpack_rootfs_tar,
+};

@@ -223,7 +223,11 @@ pub enum Outcome {
     /// The step ran.
     Built,
     /// The cache already had the result.
-    Cached,
+    Cached {
+        /// The cache that it was fetched from; none if the store had it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+    },
     /// The step ran and failed.
     Failed {
         /// The error and its causes, outermost first.

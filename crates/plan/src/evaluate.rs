@@ -8,12 +8,18 @@
 //!    is tried by that input's key first; only where this misses are its contents asked for.
 //! 2. Work is demanded from the top. What stands on a hit is not looked into any further.
 //! 3. Every step that must run has a [`MissReason`].
+//!
+//! What nothing is remembered of may be in a cache that others have written. Such a step is
+//! not fetched before its result is wanted, and runs if it cannot be fetched.
+
+mod imports;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bakehouse_model::op::{Op, Output, Source};
 use bakehouse_model::{Digest, Key, MissReason, Record};
 
+use crate::caches::{Cache, Import};
 use crate::gitaddress::GitAddress;
 use crate::graph::{Graph, StepIndex};
 use crate::key::{self, Dependency, Part, Selection};
@@ -64,6 +70,8 @@ pub enum Decision {
     Open,
     /// The result is there.
     Hit(Record),
+    /// The result is in a cache, and is fetched when it is wanted.
+    Import(Import),
     /// It must run.
     Run(MissReason),
     /// It ran in this run.
@@ -82,6 +90,10 @@ struct State {
     /// Key by contents where they can stand for an input.
     slow: Option<Key>,
     remembered: BTreeMap<Key, Remembered>,
+    /// The records that stand for it, in each cache.
+    found: Vec<BTreeSet<usize>>,
+    /// Whether what a cache has could not be had.
+    lost: bool,
     decision: Decision,
     decide: bool,
     output: bool,
@@ -93,6 +105,7 @@ pub struct Evaluation<'g> {
     graph: &'g Graph,
     states: Vec<State>,
     slots: &'g BTreeMap<String, Slot>,
+    caches: &'g [Cache],
     asked: BTreeSet<(StepIndex, usize)>,
 }
 
@@ -100,7 +113,7 @@ impl<'g> Evaluation<'g> {
     /// Wants the results of `roots`. `slots` say what the last run saw at each place.
     pub fn new(graph: &'g Graph, roots: &[StepIndex], slots: &'g BTreeMap<String, Slot>) -> Self {
         let states = graph.steps().iter().map(State::new).collect();
-        let mut evaluation = Self { graph, states, slots, asked: BTreeSet::new() };
+        let mut evaluation = Self { graph, states, slots, caches: &[], asked: BTreeSet::new() };
         for root in roots {
             evaluation.states[root.0].output = true;
             evaluation.states[root.0].decide = true;
@@ -158,6 +171,22 @@ impl<'g> Evaluation<'g> {
                     && self.graph.step(*index).inputs.iter().all(|i| self.output(*i).is_some())
             })
             .collect()
+    }
+
+    /// The digest of a step's op.
+    pub fn op(&self, step: StepIndex) -> &Digest {
+        &self.states[step.0].op
+    }
+
+    /// How each input of a step enters its key, and its contents as far as they are known.
+    pub fn inputs(
+        &self,
+        step: StepIndex,
+    ) -> impl Iterator<Item = (StepIndex, &Dependency, Option<&Contents>)> {
+        let state = &self.states[step.0];
+        let known = state.deps.iter().zip(&state.contents);
+        let inputs = self.graph.step(step).inputs.iter().zip(known);
+        inputs.map(|(input, (dep, contents))| (*input, dep, contents.as_ref()))
     }
 
     /// What a step made, if it is known.
@@ -251,6 +280,7 @@ impl<'g> Evaluation<'g> {
         let state = &self.states[step.0];
         match &state.decision {
             Decision::Hit(record) | Decision::Built(record) => Some(record.id.clone()),
+            Decision::Import(import) => Some(import.id.clone()),
             // What comes of it is new, so nothing that is remembered may stand on it.
             Decision::Run(MissReason::Forced | MissReason::MustFetch) => None,
             Decision::Run(_) => state.slow.clone().or_else(|| state.fast.clone()),
@@ -303,7 +333,7 @@ impl<'g> Evaluation<'g> {
             let runs = output && matches!(decision, Decision::Run(_));
             // What stands on something new is new too, so what it copies is needed for sure.
             let missed = self.fast_missed(index) || unnamed[index.0];
-            let contents_help = open && decide && missed;
+            let contents_help = open && decide && missed && self.import(index).is_none();
             for (number, input) in self.graph.step(index).inputs.iter().enumerate() {
                 let by_content = self.states[index.0].deps[number].by_content;
                 let must_run =
@@ -341,10 +371,12 @@ impl<'g> Evaluation<'g> {
 
     fn compute_keys(&mut self, index: StepIndex) -> bool {
         let (fast, slow) = (self.key_of(index, false), self.key_of(index, true));
+        let found = self.find(index);
         let state = &mut self.states[index.0];
-        let changed = state.fast != fast || state.slow != slow;
+        let changed = state.fast != fast || state.slow != slow || state.found != found;
         state.fast = fast;
         state.slow = slow;
+        state.found = found;
         changed
     }
 
@@ -391,6 +423,10 @@ impl<'g> Evaluation<'g> {
                 Some(Remembered::Swept) => swept = true,
                 Some(Remembered::Nothing) => {}
                 None => return None,
+            }
+            // Contents are looked into only where no cache knows what is written.
+            if let Some(import) = self.import(index) {
+                return Some(Decision::Import(import));
             }
         }
         let last = if slow_needed { state.slow.as_ref()? } else { state.fast.as_ref()? };
@@ -472,6 +508,8 @@ impl State {
             fast: None,
             slow: None,
             remembered: BTreeMap::new(),
+            found: Vec::new(),
+            lost: false,
             decision: Decision::Open,
             decide: false,
             output: false,

@@ -13,6 +13,7 @@
 pub mod affected;
 pub mod assemble;
 pub mod attest;
+pub mod caches;
 pub mod codes;
 pub mod convert;
 pub mod dockerfile;

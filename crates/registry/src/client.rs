@@ -204,6 +204,21 @@ impl Client {
         self.run(self.shared.resolve(reference, platform))
     }
 
+    /// Finds what `reference` points at, which need be no image, and puts it into the store.
+    pub fn document(&self, reference: &Reference) -> Result<Descriptor, ClientError> {
+        self.run(self.shared.document(reference))
+    }
+
+    /// Fetches those of `blobs` that the store lacks, several at once.
+    pub fn fetch_blobs(
+        &self,
+        reference: &Reference,
+        blobs: &[Descriptor],
+        progress: Progress<'_>,
+    ) -> Result<(), ClientError> {
+        self.run(pull::fetch_blobs(&self.shared, reference, blobs, progress))
+    }
+
     /// Fetches every layer of `manifest` that the store lacks, several at once.
     pub fn fetch_layers(
         &self,
@@ -211,7 +226,7 @@ impl Client {
         manifest: &Manifest,
         progress: Progress<'_>,
     ) -> Result<(), ClientError> {
-        self.run(pull::fetch_layers(&self.shared, reference, manifest, progress))
+        self.fetch_blobs(reference, &manifest.layers, progress)
     }
 
     /// What `reference` points at now, manifest or index; none if there is nothing.

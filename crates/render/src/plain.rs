@@ -35,7 +35,8 @@ struct Crowd {
 
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    Cached,
+    /// Of that cache, if it was not the store.
+    Cached(Option<String>),
     Skipped(StepId),
     Cancelled,
 }
@@ -79,7 +80,7 @@ impl<W: Write> Plain<W> {
         let Some((number, known)) = progress.step(step) else { return Ok(()) };
         match outcome {
             Outcome::Unneeded => Ok(()),
-            Outcome::Cached => self.join(End::Cached, step, progress),
+            Outcome::Cached { from } => self.join(End::Cached(from.clone()), step, progress),
             Outcome::Skipped { needs } => self.join(End::Skipped(needs.clone()), step, progress),
             Outcome::Cancelled if known.started_ms.is_none() => {
                 self.join(End::Cancelled, step, progress)
@@ -114,7 +115,10 @@ impl Crowd {
     fn line(self, progress: &Progress) -> Option<Line> {
         let (number, step) = progress.step(&self.first)?;
         let (word, of_many) = match &self.end {
-            End::Cached => ("CACHED", "found in the cache".to_owned()),
+            End::Cached(None) => ("CACHED", "found in the cache".to_owned()),
+            End::Cached(Some(from)) => {
+                ("CACHED", format!("found in the cache {}", text::clean(from)))
+            }
             End::Cancelled => ("CANCELLED", "cancelled before they began".to_owned()),
             End::Skipped(needs) => {
                 let number = progress.step(needs).map_or(0, |(number, _)| number);

@@ -274,7 +274,7 @@ impl Progress {
     fn finish_step(&mut self, step: &StepId, outcome: &Outcome, ran_ms: u64) {
         let state = match outcome {
             Outcome::Built => StepState::Built,
-            Outcome::Cached => StepState::Cached,
+            Outcome::Cached { .. } => StepState::Cached,
             Outcome::Failed { causes, hints, code } => {
                 StepState::Failed { causes: causes.clone(), hints: hints.clone(), code: *code }
             }

@@ -134,7 +134,7 @@ impl Log {
     }
 
     pub(crate) fn cached(&mut self, step: &str) -> &mut Self {
-        self.finished(step, Outcome::Cached, 0)
+        self.finished(step, Outcome::Cached { from: None }, 0)
     }
 
     pub(crate) fn failed(&mut self, step: &str, causes: &[&str], hints: &[&str]) -> &mut Self {

@@ -6,6 +6,7 @@ use std::error::Error;
 
 use bakehouse_model::op::Output;
 use bakehouse_model::{Digest, EventKind, Key, Record, Snapshot, Stream};
+use bakehouse_plan::caches::Import;
 use bakehouse_plan::evaluate::{Contents, Remembered};
 use bakehouse_plan::graph::Step;
 use bakehouse_plan::key::Selection;
@@ -26,6 +27,16 @@ pub trait Backend: Sync {
         inputs: &[Output],
         log: &mut Log<'_>,
     ) -> Result<Built, BackendError>;
+
+    /// Fetches what a cache has for `step`, down to the last layer, and returns it.
+    ///
+    /// An error is no end: the step runs instead.
+    fn import(
+        &self,
+        step: &Step,
+        import: &Import,
+        emit: &(dyn Fn(EventKind) + Sync),
+    ) -> Result<Snapshot, BackendError>;
 }
 
 /// What a step made.

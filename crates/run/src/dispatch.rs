@@ -20,8 +20,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use bakehouse_model::{
-    Diagnostic, Digest, EventKind, ExitCode, Key, MissReason, Outcome, Record, StepId,
+    Diagnostic, Digest, EventKind, ExitCode, Key, MissReason, Outcome, Record, Snapshot, StepId,
 };
+use bakehouse_plan::caches::Import;
 use bakehouse_plan::evaluate::{Contents, Decision, Evaluation, Question};
 use bakehouse_plan::graph::StepIndex;
 
@@ -120,6 +121,8 @@ struct Dispatcher<'a, 'g, 'e> {
     failed: Option<ExitCode>,
     failed_by: BTreeMap<StepIndex, StepId>,
     failed_images: BTreeSet<String>,
+    /// Steps whose results are being fetched, or were.
+    importing: BTreeSet<StepIndex>,
     asking: usize,
     finishing: usize,
 }
@@ -154,6 +157,7 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
             failed: None,
             failed_by: BTreeMap::new(),
             failed_images: BTreeSet::new(),
+            importing: BTreeSet::new(),
             asking: 0,
             finishing: 0,
         }
@@ -165,6 +169,7 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
                 self.ask();
                 self.tell_ends();
                 self.finish_images();
+                self.start_imports();
                 self.start_ready();
             }
             let idle = self.asking == 0 && self.finishing == 0 && self.lanes.running() == 0;
@@ -215,6 +220,64 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
         (self.emit)(EventKind::Noticed { diagnostic: notice(error) });
         self.failed = Some(ExitCode::Environment);
         self.cancel.cancel();
+    }
+
+    /// Fetches what caches have, as far as it is wanted.
+    fn start_imports(&mut self) {
+        let wanted = self.evaluation.wanted_imports();
+        let fresh = wanted.into_iter().filter(|(step, _)| !self.importing.contains(step));
+        let fresh: Vec<_> = fresh.map(|(step, import)| (step, import.clone())).collect();
+        for (index, import) in fresh {
+            self.importing.insert(index);
+            self.finishing += 1;
+            let step = self.evaluation.graph().step(index);
+            self.lanes.finish(Task::Import { index, step, import });
+        }
+    }
+
+    fn imported(
+        &mut self,
+        step: StepIndex,
+        import: Import,
+        result: Result<Snapshot, BackendError>,
+    ) {
+        let snapshot = match result {
+            Ok(snapshot) if snapshot.layers.len() == import.layers.len() => snapshot,
+            Ok(_) => return self.evaluation.lost(step),
+            Err(BackendError::Cancelled) => return,
+            Err(error) => {
+                let diagnostic = self.not_imported(step, &error);
+                (self.emit)(EventKind::Noticed { diagnostic });
+                return self.evaluation.lost(step);
+            }
+        };
+        let record = |import: &Import| Record {
+            id: import.id.clone(),
+            snapshot: Snapshot { layers: snapshot.layers[..import.layers.len()].to_vec() },
+            created_ms: import.created_ms,
+            cost_ms: 0,
+        };
+        for (index, own) in self.evaluation.comes_with(&import) {
+            let kept = self.doors.memory.keep(&self.evaluation.keys(index), &record(own));
+            if let Err(error) = kept {
+                return self.abort(&error);
+            }
+        }
+        self.evaluation.fetched(step, record(&import));
+        self.end(step, Outcome::Cached { from: Some(import.from) }, 0);
+    }
+
+    fn not_imported(&self, step: StepIndex, error: &BackendError) -> Diagnostic {
+        let origin = &self.evaluation.graph().step(step).origin;
+        Diagnostic {
+            location: origin.location.clone(),
+            severity: bakehouse_model::Severity::Warning,
+            code: "cache-lost".to_owned(),
+            message: format!("`{}` is not taken from a cache: {}", origin.name, {
+                error.causes().join(": ")
+            }),
+            help: Some("the step runs instead; write the cache again".to_owned()),
+        }
     }
 
     fn start_ready(&mut self) {
@@ -274,6 +337,10 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
                 self.made(step, result);
             }
             Message::Prepared => self.finishing -= 1,
+            Message::Imported { step, import, result } => {
+                self.finishing -= 1;
+                self.imported(step, import, result);
+            }
             Message::Finished { image, result } => {
                 self.finishing -= 1;
                 self.images[image].2 = ImageState::Done;
@@ -365,7 +432,7 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
             }
             match self.evaluation.decision(step) {
                 Decision::Hit(_) if self.evaluation.is_wanted(step) => {
-                    self.end(step, Outcome::Cached, 0);
+                    self.end(step, Outcome::Cached { from: None }, 0);
                 }
                 Decision::Failed => {
                     let needs = &self.evaluation.graph().step(step).inputs;

@@ -112,15 +112,42 @@ pub fn unpack_image(
         let layers = manifest.layers.len();
         return Err(UnpackError::Count { layers, diff_ids: diff_ids.len() });
     }
+    let layer = |(blob, diff_id): (&Descriptor, &DiffId)| PackedLayer {
+        blob: blob.clone(),
+        diff_id: diff_id.clone(),
+        created_ms: 0,
+    };
+    let layers: Vec<PackedLayer> = manifest.layers.iter().zip(diff_ids).map(layer).collect();
+    unpack_layers(store, &layers, progress)
+}
+
+/// A layer as a blob of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedLayer {
+    /// The blob.
+    pub blob: Descriptor,
+    /// What it must unpack to.
+    pub diff_id: DiffId,
+    /// When it was made, in milliseconds since 1970; 0 if that is not known.
+    pub created_ms: u64,
+}
+
+/// Unpacks layers that stand on each other, lowest first, whose blobs are in the store.
+pub fn unpack_layers(
+    store: &Store,
+    layers: &[PackedLayer],
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Snapshot, UnpackError> {
+    let diff_ids: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let mut snapshot = Snapshot::default();
-    for (at, blob) in manifest.layers.iter().enumerate() {
+    for (at, layer) in layers.iter().enumerate() {
         let id = base_layer(&diff_ids[..=at]).expect("a chain with this layer is not empty");
         if !store.has_layer(&id) {
-            unpack_layer(store, &snapshot, &id, (blob, &diff_ids[at]))?;
+            unpack_layer(store, &snapshot, &id, layer)?;
         }
-        remember_blob(store, blob, &diff_ids[at])?;
+        remember_blob(store, &layer.blob, &layer.diff_id)?;
         snapshot.layers.push(id);
-        progress(at + 1, diff_ids.len());
+        progress(at + 1, layers.len());
     }
     Ok(snapshot)
 }
@@ -129,7 +156,7 @@ fn unpack_layer(
     store: &Store,
     below: &Snapshot,
     id: &LayerId,
-    (blob, diff_id): (&Descriptor, &DiffId),
+    PackedLayer { blob, diff_id, created_ms }: &PackedLayer,
 ) -> Result<(), UnpackError> {
     let layer = blob.digest.to_string();
     let below = mount(store, below)
@@ -143,7 +170,7 @@ fn unpack_layer(
     }
     // The mount of the layers below must not outlive the look-up of their files.
     drop(below);
-    stage.commit(id, done.meta())?;
+    stage.commit(id, LayerMeta { created_ms: *created_ms, ..done.meta() })?;
     Ok(())
 }
 

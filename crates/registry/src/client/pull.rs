@@ -60,15 +60,33 @@ impl Shared {
         Err(ClientError::of_all(name, failures))
     }
 
+    /// What `reference` points at, manifest or index, whatever it is for; in the store after.
+    pub(crate) async fn document(&self, reference: &Reference) -> Result<Descriptor, ClientError> {
+        let name = reference.familiar();
+        let mut failures = Vec::new();
+        for endpoint in &Endpoint::all(&self.config, reference)? {
+            match self.top(Place { endpoint, reference, name: &name }).await {
+                Ok(found) => return Ok(found.descriptor),
+                Err(error @ ClientError::Store { .. }) => return Err(error),
+                Err(error) => failures.push(error),
+            }
+        }
+        Err(ClientError::of_all(name, failures))
+    }
+
+    async fn top(&self, place: Place<'_>) -> Result<Found, ClientError> {
+        match place.reference.digest() {
+            Some(digest) => self.by_digest(place, digest, None).await,
+            None => self.by_tag(place, place.reference.tag().unwrap_or("latest")).await,
+        }
+    }
+
     async fn resolve_at(
         &self,
         place: Place<'_>,
         platform: &Platform,
     ) -> Result<Resolved, ClientError> {
-        let top = match place.reference.digest() {
-            Some(digest) => self.by_digest(place, digest, None).await?,
-            None => self.by_tag(place, place.reference.tag().unwrap_or("latest")).await?,
-        };
+        let top = self.top(place).await?;
         let index =
             matches!(top.document, Document::Index(_)).then(|| top.descriptor.digest.clone());
         let (manifest, doc) = self.narrow(place, top, platform).await?;
@@ -306,18 +324,17 @@ impl<'a> Place<'a> {
     }
 }
 
-pub(crate) async fn fetch_layers(
+pub(crate) async fn fetch_blobs(
     shared: &Arc<Shared>,
     reference: &Reference,
-    manifest: &Manifest,
+    blobs: &[Descriptor],
     progress: Progress<'_>,
 ) -> Result<(), ClientError> {
     let mut seen = BTreeSet::new();
-    let missing: Vec<Descriptor> = manifest
-        .layers
+    let missing: Vec<Descriptor> = blobs
         .iter()
-        .filter(|layer| shared.store.blob_size(&layer.digest) != Some(layer.size))
-        .filter(|layer| seen.insert(layer.digest.clone()))
+        .filter(|blob| shared.store.blob_size(&blob.digest) != Some(blob.size))
+        .filter(|blob| seen.insert(blob.digest.clone()))
         .cloned()
         .collect();
     if missing.is_empty() {

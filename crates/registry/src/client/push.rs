@@ -195,7 +195,12 @@ impl Shared {
         match document::read(&bytes, Some(&manifest.media_type)).map_err(fault)?.0 {
             Document::Index(index) => {
                 for child in &index.manifests {
-                    self.load(goal, child, cargo, depth + 1)?;
+                    if is_document(child) {
+                        self.load(goal, child, cargo, depth + 1)?;
+                    } else {
+                        // A cache lists its blobs as if they were manifests.
+                        cargo.blobs.insert(child.digest.clone(), child.clone());
+                    }
                 }
             }
             Document::Manifest(doc) => {
@@ -381,6 +386,12 @@ impl Shared {
         let error = self.refusal(&ask, response).await;
         if again { Ok(Sent::Again(error)) } else { Err(error) }
     }
+}
+
+/// Whether an entry of an index is what an index is made of.
+fn is_document(entry: &Descriptor) -> bool {
+    use bakehouse_model::oci::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST};
+    [MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX].contains(&entry.media_type.as_str())
 }
 
 enum Mount {

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 
 use bakehouse_model::op::Output;
-use bakehouse_model::{EventKind, Key, Record, StepId, Stream};
+use bakehouse_model::{EventKind, Key, Record, Snapshot, StepId, Stream};
+use bakehouse_plan::caches::Import;
 use bakehouse_plan::evaluate::Contents;
 use bakehouse_plan::graph::{Step, StepIndex};
 use bakehouse_plan::key::Selection;
@@ -30,11 +31,13 @@ pub(super) enum Message {
     Contents { step: StepIndex, input: usize, result: Result<Contents, BackendError> },
     Built { step: StepIndex, worker: usize, result: Result<Made, BackendError> },
     Prepared,
+    Imported { step: StepIndex, import: Import, result: Result<Snapshot, BackendError> },
     Finished { image: usize, result: Result<(), BackendError> },
 }
 
 /// What askers and finishers do.
-pub(super) enum Task {
+pub(super) enum Task<'g> {
+    Import { index: StepIndex, step: &'g Step, import: Import },
     Contents { step: StepIndex, input: usize, output: Output, selections: Vec<Selection> },
     Prepare { record: Record },
     Image { image: usize, name: String, record: Option<Record>, cached: bool },
@@ -54,8 +57,8 @@ pub(super) struct Job<'g> {
 pub(super) struct Lanes<'g> {
     workers: Vec<Sender<Job<'g>>>,
     busy: Vec<bool>,
-    asks: Sender<Task>,
-    finishes: Sender<Task>,
+    asks: Sender<Task<'g>>,
+    finishes: Sender<Task<'g>>,
     backlog: Arc<AtomicUsize>,
 }
 
@@ -108,11 +111,11 @@ impl<'g> Lanes<'g> {
         self.workers[worker].send(job).expect("workers end only after the lanes are dropped");
     }
 
-    pub(super) fn ask(&self, task: Task) {
+    pub(super) fn ask(&self, task: Task<'g>) {
         self.asks.send(task).expect("askers end only after the lanes are dropped");
     }
 
-    pub(super) fn finish(&self, task: Task) {
+    pub(super) fn finish(&self, task: Task<'g>) {
         self.finishes.send(task).expect("finishers end only after the lanes are dropped");
     }
 
@@ -122,16 +125,17 @@ impl<'g> Lanes<'g> {
     }
 }
 
-fn helpers<'scope, 'env>(
+fn helpers<'scope, 'env, 'g>(
     scope: &'scope Scope<'scope, 'env>,
     (messages, backlog): (&Sender<Message>, &Arc<AtomicUsize>),
     threads: usize,
     doors: Doors<'env>,
-) -> Sender<Task>
+) -> Sender<Task<'g>>
 where
+    'g: 'scope,
     'env: 'scope,
 {
-    let (tasks, queue) = mpsc::channel::<Task>();
+    let (tasks, queue) = mpsc::channel::<Task<'g>>();
     let queue = Arc::new(Mutex::new(queue));
     for _ in 0..threads {
         let queue = Arc::clone(&queue);
@@ -193,11 +197,16 @@ impl Outbox {
         self.send(Message::Logged(EventKind::StepLogged { step: step.clone(), stream, line }));
     }
 
-    fn help(&self, task: Task, doors: Doors<'_>) {
+    fn help(&self, task: Task<'_>, doors: Doors<'_>) {
         match task {
             Task::Contents { step, input, output, selections } => {
                 let result = caught(|| doors.memory.contents(&output, &selections));
                 self.send(Message::Contents { step, input, result });
+            }
+            Task::Import { index, step, import } => {
+                let emit = |event| self.send(Message::Event(event));
+                let result = caught(|| doors.backend.import(step, &import, &emit));
+                self.send(Message::Imported { step: index, import, result });
             }
             Task::Prepare { record } => {
                 // Preparing is only about time: making the image does it again, and reports.

@@ -5,6 +5,7 @@ mod cache;
 mod claims;
 mod failure;
 mod images;
+mod import;
 mod log;
 mod order;
 mod random;

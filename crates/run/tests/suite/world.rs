@@ -9,7 +9,11 @@ use bakehouse_model::op::{
     Copy, Exec, File, FileAction, HttpSource, Mount, MountKind, Network, Op, Output, Security,
     Source,
 };
-use bakehouse_model::{Digest, EventKind, Key, MissReason, Outcome, Record, Snapshot, StepId};
+use bakehouse_model::{
+    Digest, EventKind, Key, LayerId, MissReason, Outcome, Record, Snapshot, StepId,
+};
+use bakehouse_plan::assemble::Layer;
+use bakehouse_plan::caches::{Cache, Import};
 use bakehouse_plan::evaluate::{Contents, Evaluation, Remembered};
 use bakehouse_plan::graph::{Graph, NewStep, Origin, Step, StepIndex};
 use bakehouse_plan::key::Selection;
@@ -108,6 +112,8 @@ pub(crate) struct Fake<'a> {
     pub(crate) fetched: Mutex<String>,
     /// Whether the store is broken.
     pub(crate) broken: bool,
+    /// Whether what caches have is gone.
+    pub(crate) lost: bool,
     /// Whether the contents of anything can be read.
     pub(crate) unreadable: bool,
     /// Claims that another run has, each with what is there when that one lets go.
@@ -115,6 +121,7 @@ pub(crate) struct Fake<'a> {
     pub(crate) records: Mutex<BTreeMap<Key, Record>>,
     pub(crate) names: Mutex<BTreeMap<Snapshot, String>>,
     pub(crate) built: Mutex<Vec<String>>,
+    pub(crate) imported: Mutex<Vec<String>>,
     pub(crate) made: Mutex<Vec<(String, bool)>>,
     pub(crate) prepared: AtomicUsize,
     pub(crate) looked: AtomicUsize,
@@ -124,6 +131,22 @@ pub(crate) struct Fake<'a> {
 }
 
 impl Backend for Fake<'_> {
+    fn import(
+        &self,
+        step: &Step,
+        import: &Import,
+        _: &(dyn Fn(EventKind) + Sync),
+    ) -> Result<Snapshot, BackendError> {
+        self.imported.lock().unwrap().push(step.origin.name.clone());
+        if self.lost {
+            let what = "the blob is gone".to_owned();
+            return Err(BackendError::Input { what, hints: Vec::new() });
+        }
+        let named = |layer: &Layer| format!("cached-{}", &layer.diff_id.0.hex()[..8]).parse();
+        let layers = import.layers.iter().map(named).collect::<Result<Vec<LayerId>, _>>();
+        Ok(Snapshot { layers: layers.unwrap() })
+    }
+
     fn build(
         &self,
         step: &Step,
@@ -248,6 +271,7 @@ pub(crate) struct Plan<'g> {
     pub(crate) tails: BTreeMap<StepIndex, u64>,
     pub(crate) workers: usize,
     pub(crate) cancel: Cancel,
+    pub(crate) caches: Vec<Cache>,
 }
 
 impl<'g> Plan<'g> {
@@ -260,6 +284,7 @@ impl<'g> Plan<'g> {
             tails: BTreeMap::new(),
             workers: 2,
             cancel: Cancel::default(),
+            caches: Vec::new(),
         }
     }
 
@@ -272,7 +297,8 @@ impl<'g> Plan<'g> {
     pub(crate) fn watched(self, fake: &Fake<'_>, watch: &mut dyn FnMut(&EventKind)) -> Told {
         let slots = BTreeMap::new();
         let roots: Vec<StepIndex> = self.images.iter().filter_map(|(_, root)| *root).collect();
-        let mut evaluation = Evaluation::new(self.graph, &roots, &slots);
+        let evaluation = Evaluation::new(self.graph, &roots, &slots);
+        let mut evaluation = evaluation.with_caches(&self.caches);
         let now = || fake.clock.fetch_add(1, Ordering::SeqCst);
         let doors = Doors { backend: fake, memory: fake, finish: fake, now_ms: &now };
         let wanted = Run {
@@ -337,7 +363,7 @@ impl Told {
     pub(crate) fn words(&self) -> BTreeMap<&str, &'static str> {
         let word = |outcome: &Outcome| match outcome {
             Outcome::Built => "built",
-            Outcome::Cached => "cached",
+            Outcome::Cached { .. } => "cached",
             Outcome::Failed { .. } => "failed",
             Outcome::Skipped { .. } => "skipped",
             Outcome::Cancelled => "cancelled",

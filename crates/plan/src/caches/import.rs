@@ -1,0 +1,269 @@
+//! A cache in which steps are looked up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bakehouse_model::oci::Descriptor;
+use bakehouse_model::{DiffId, Digest, Key};
+use thiserror::Error;
+
+use super::document::{CacheConfig, CacheRecord};
+use super::{CREATED_AT, UNCOMPRESSED, of_contents, of_op};
+use crate::assemble::Layer;
+use crate::time::parse_ms;
+
+/// Records that a cache may have.
+const MAX_RECORDS: usize = 65_536;
+/// Links that its records may have together.
+const MAX_LINKS: usize = 262_144;
+/// Layers that it may have, and that one result may have.
+const MAX_LAYERS: (usize, usize) = (16_384, 512);
+
+/// A cache cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CacheFault {
+    /// The document is no JSON of the kind.
+    #[error("the cache's document cannot be read: {why}")]
+    Malformed {
+        /// What the reader says.
+        why: String,
+    },
+    /// It has more than anybody writes.
+    #[error("the cache has {count} {what}, more than {limit}")]
+    TooLarge {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+}
+
+/// A cache, read and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cache {
+    name: String,
+    layers: Vec<Place>,
+    records: Vec<Record>,
+    by_digest: BTreeMap<Digest, Vec<usize>>,
+}
+
+/// A layer and the one below it; none for a layer that nothing is known of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    layer: Option<Layer>,
+    below: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Record {
+    digest: Digest,
+    inputs: Vec<Vec<Link>>,
+    /// When each result was made, and its layers.
+    results: Vec<(u64, Stack)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Link {
+    selector: Option<Digest>,
+    record: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stack {
+    Topmost(i64),
+    All(Vec<i64>),
+}
+
+/// A result that a cache has for a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// The key of the step that was looked up: what stands on it is keyed by this.
+    pub id: Key,
+    /// Position of the cache among those of the run.
+    pub cache: usize,
+    /// What the cache is called.
+    pub from: String,
+    /// The layers, lowest first.
+    pub layers: Vec<Layer>,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+/// What is known of an input when a step is looked up.
+pub(crate) struct Term<'a> {
+    /// Records that stand for the step which gives the input.
+    pub(crate) records: Option<&'a BTreeSet<usize>>,
+    /// What is read of it.
+    pub(crate) selector: Option<&'a Digest>,
+    /// The digest of what is read of it, where that may stand for it.
+    pub(crate) contents: Option<&'a Digest>,
+}
+
+impl Cache {
+    /// Reads the document of a cache whose blobs its manifest describes.
+    pub fn parse(
+        name: &str,
+        document: &[u8],
+        blobs: &BTreeMap<Digest, Descriptor>,
+    ) -> Result<Self, CacheFault> {
+        let config: CacheConfig = read(document)?;
+        let layers = config.layers.iter().map(|layer| {
+            let blob = layer.blob.parse::<Digest>().ok();
+            let layer_of = |blob| layer_of(blobs.get(&blob)?);
+            Place { layer: blob.and_then(layer_of), below: layer.parent }
+        });
+        let layers = layers.collect();
+        Self::of(name, layers, &config.records)
+    }
+
+    /// Reads the records of a cache within an image that has these layers.
+    pub fn inline(name: &str, records: &[u8], layers: Vec<Layer>) -> Result<Self, CacheFault> {
+        let records: Vec<CacheRecord> = read(records)?;
+        let place = |(at, layer)| Place { layer: Some(layer), below: position(at) - 1 };
+        let layers = layers.into_iter().enumerate().map(place).collect();
+        Self::of(name, layers, &records)
+    }
+
+    fn of(name: &str, layers: Vec<Place>, records: &[CacheRecord]) -> Result<Self, CacheFault> {
+        within("layers", layers.len(), MAX_LAYERS.0)?;
+        within("records", records.len(), MAX_RECORDS)?;
+        let links = records.iter().flat_map(|record| &record.inputs).map(Vec::len).sum();
+        within("links", links, MAX_LINKS)?;
+        // Records keep their positions, because links go by them.
+        let records: Vec<Record> = records.iter().map(Record::of).collect();
+        let mut by_digest: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
+        for (at, record) in records.iter().enumerate() {
+            by_digest.entry(record.digest.clone()).or_default().push(at);
+        }
+        Ok(Self { name: name.to_owned(), layers, records, by_digest })
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Every layer that it has.
+    pub fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.layers.iter().filter_map(|place| place.layer.as_ref())
+    }
+
+    /// The records that stand for a step with this op and these inputs.
+    pub(crate) fn find(&self, op: &Digest, terms: &[Term<'_>]) -> BTreeSet<usize> {
+        let Some(candidates) = self.by_digest.get(&of_op(op)) else { return BTreeSet::new() };
+        let contents: Vec<Option<Digest>> =
+            terms.iter().map(|term| term.contents.map(of_contents)).collect();
+        let fits = |at: &usize| {
+            let inputs = &self.records[*at].inputs;
+            inputs.len() == terms.len()
+                && inputs.iter().zip(terms.iter().zip(&contents)).all(|(links, (term, digest))| {
+                    links.iter().any(|link| self.leads_to(link, term, digest.as_ref()))
+                })
+        };
+        candidates.iter().copied().filter(fits).collect()
+    }
+
+    fn leads_to(&self, link: &Link, term: &Term<'_>, contents: Option<&Digest>) -> bool {
+        let by_key = link.selector.as_ref() == term.selector
+            && term.records.is_some_and(|records| records.contains(&link.record));
+        let by_contents = || {
+            let record = self.records.get(link.record);
+            record.is_some_and(|r| r.inputs.is_empty() && Some(&r.digest) == contents)
+        };
+        by_key || (link.selector.is_none() && contents.is_some() && by_contents())
+    }
+
+    /// The newest result among these records whose layers are all known: when it was made, and
+    /// the layers.
+    pub(crate) fn result(&self, records: &BTreeSet<usize>) -> Option<(u64, Vec<Layer>)> {
+        let results = records.iter().flat_map(|at| &self.records[*at].results);
+        let mut results: Vec<&(u64, Stack)> = results.collect();
+        results.sort_by_key(|(created_ms, _)| std::cmp::Reverse(*created_ms));
+        results.into_iter().find_map(|(created_ms, stack)| Some((*created_ms, self.stack(stack)?)))
+    }
+
+    fn stack(&self, stack: &Stack) -> Option<Vec<Layer>> {
+        let mut positions = match stack {
+            Stack::All(positions) => positions.clone(),
+            Stack::Topmost(top) => {
+                let mut chain = vec![*top];
+                // A chain that is longer than this goes round in circles.
+                while let Some(below) = chain.last().and_then(|at| Some(self.at(*at)?.below))
+                    && below != -1
+                    && chain.len() <= MAX_LAYERS.1
+                {
+                    chain.push(below);
+                }
+                chain.reverse();
+                chain
+            }
+        };
+        if positions.is_empty() || positions.len() > MAX_LAYERS.1 {
+            return None;
+        }
+        positions.drain(..).map(|at| self.at(at)?.layer.clone()).collect()
+    }
+
+    fn at(&self, position: i64) -> Option<&Place> {
+        self.layers.get(usize::try_from(position).ok()?)
+    }
+}
+
+impl Record {
+    /// A record that cannot be one is kept as one that nothing leads to.
+    fn of(record: &CacheRecord) -> Self {
+        let nowhere = usize::MAX;
+        let link = |input: &super::document::CacheInput| Link {
+            selector: input.selector.parse().ok(),
+            record: usize::try_from(input.link).unwrap_or(nowhere),
+        };
+        let readable = |input: &&super::document::CacheInput| {
+            input.selector.is_empty() || input.selector.parse::<Digest>().is_ok()
+        };
+        let links = |inputs: &Vec<_>| inputs.iter().filter(readable).map(link).collect();
+        let tops = record.results.iter().map(|r| (ms(&r.created_at), Stack::Topmost(r.layer)));
+        let chains =
+            record.chains.iter().map(|r| (ms(&r.created_at), Stack::All(r.layers.clone())));
+        Self {
+            digest: record.digest.parse().unwrap_or_else(|_| Digest::of("no digest")),
+            inputs: record.inputs.iter().map(links).collect(),
+            results: tops.chain(chains).collect(),
+        }
+    }
+}
+
+/// The layer that a blob of a manifest is; none if it does not say what it unpacks to.
+pub fn layer_of(blob: &Descriptor) -> Option<Layer> {
+    let compression = blob.compression()?;
+    let note = |name: &str| blob.annotations.get(name).map(String::as_str);
+    let diff_id = match note(UNCOMPRESSED) {
+        Some(text) => text.parse().ok()?,
+        None if compression == bakehouse_model::Compression::Uncompressed => blob.digest.clone(),
+        None => return None,
+    };
+    let created_ms = note(CREATED_AT).map_or(0, ms);
+    let plain = Descriptor::new(&blob.media_type, blob.digest.clone(), blob.size);
+    Some(Layer { diff_id: DiffId(diff_id), blob: plain, created_ms })
+}
+
+fn ms(text: &str) -> u64 {
+    parse_ms(text).unwrap_or(0)
+}
+
+fn read<T: serde::de::DeserializeOwned>(document: &[u8]) -> Result<T, CacheFault> {
+    serde_json::from_slice(document)
+        .map_err(|error| CacheFault::Malformed { why: error.to_string() })
+}
+
+fn within(what: &'static str, count: usize, limit: usize) -> Result<(), CacheFault> {
+    if count > limit {
+        return Err(CacheFault::TooLarge { what, count, limit });
+    }
+    Ok(())
+}
+
+fn position(at: usize) -> i64 {
+    i64::try_from(at).unwrap_or(i64::MAX)
+}
