@@ -15,14 +15,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bakehouse_model::oci::{Descriptor, Manifest, Platform, Reference};
 use bakehouse_model::{Digest, EventKind, Key, Record, Snapshot, TransferKind};
 use bakehouse_plan::assemble;
+use bakehouse_plan::caches::INLINE;
 use bakehouse_plan::lower::Lowered;
 use bakehouse_registry::Client;
-use bakehouse_run::{BackendError, Finish};
+use bakehouse_run::{BackendError, Finish, Whole};
 use bakehouse_store::Store;
 use bakehouse_store::layout::{LayoutImage, MAX_DOCUMENT};
 use serde_json::Value;
 
 use crate::backends::client_error;
+use crate::caches::export::to_base64;
 use crate::memory::store_error;
 use crate::outputs::{Level, Outputs, Packing, Wanted};
 use crate::transfer::Transfer;
@@ -121,9 +123,12 @@ impl Finisher {
     }
 
     /// The image's manifest: found, or made.
-    fn make(&self, plan: &Plan, record: Option<&Record>) -> Result<Made, BackendError> {
+    fn make(&self, plan: &Plan, whole: Whole<'_>) -> Result<Made, BackendError> {
+        let record = whole.record;
         let snapshot = record.map(|record| record.snapshot.clone()).unwrap_or_default();
-        let key = self.key(plan, record);
+        let cache = whole.cache.filter(|records| !records.is_empty());
+        let cache = cache.map(|records| to_base64(&assemble::document(&records)));
+        let key = self.key(plan, record, cache.as_deref());
         if let Some(digest) = self.store.result(&key).map_err(store_error)? {
             let bytes = self.store.read_blob(&digest, MAX_DOCUMENT).map_err(store_error)?;
             if let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes)
@@ -135,7 +140,10 @@ impl Finisher {
         let packing = &self.outputs(plan).packing;
         let layers = self.layers.all(&snapshot, way(packing, plan))?;
         let types = packing.types;
-        let config = assemble::config(&plan.lowered.config, &layers, plan.lowered.epoch);
+        let mut config = assemble::config(&plan.lowered.config, &layers, plan.lowered.epoch);
+        // A base's own cache says nothing of this image.
+        config.extra.remove(INLINE);
+        config.extra.extend(cache.map(|cache| (INLINE.to_owned(), cache.into())));
         let config = assemble::document(&config);
         let digest = self.store.put_blob(&config).map_err(store_error)?;
         let config = Descriptor::new(assemble::config_type(types), digest, config.len() as u64);
@@ -165,7 +173,7 @@ impl Finisher {
     }
 
     /// What an image depends on besides the bytes of its layers.
-    fn key(&self, plan: &Plan, record: Option<&Record>) -> Key {
+    fn key(&self, plan: &Plan, record: Option<&Record>, cache: Option<&str>) -> Key {
         let packing = &self.outputs(plan).packing;
         let parts = (
             "image-v2",
@@ -173,7 +181,9 @@ impl Finisher {
             (&plan.lowered.config, &plan.lowered.platform, plan.lowered.epoch),
             (packing, assemble::manifest_type(packing.types)),
         );
-        Key(Digest::of(serde_json::to_vec(&parts).expect("documents have only string keys")))
+        let mut text = serde_json::to_vec(&parts).expect("documents have only string keys");
+        text.extend_from_slice(cache.unwrap_or_default().as_bytes());
+        Key(Digest::of(text))
     }
 
     fn push(
@@ -261,19 +271,18 @@ impl Finish for Finisher {
     fn image(
         &self,
         image: &str,
-        record: Option<&Record>,
-        cached: bool,
+        whole: Whole<'_>,
         emit: &(dyn Fn(EventKind) + Sync),
     ) -> Result<(), BackendError> {
         let Some(plan) = self.plans.get(image) else { return Ok(()) };
-        let mut made = self.make(plan, record)?;
-        made.attestations.extend(self.attestation(plan, &made, record)?);
+        let mut made = self.make(plan, whole)?;
+        made.attestations.extend(self.attestation(plan, &made, whole.record)?);
         emit(EventKind::ImageFinished {
             image: image.to_owned(),
             manifest: made.manifest.digest.clone(),
             config: made.config.clone(),
             bytes: self.bytes(&made),
-            cached,
+            cached: whole.cached,
         });
         let Some(made) = self.whole(image, plan, made)? else { return Ok(()) };
         self.store.put_image(&plan.image, &made.manifest.digest).map_err(store_error)?;

@@ -6,6 +6,7 @@ pub mod backends;
 pub mod bases;
 pub mod broadcast;
 pub mod cachemounts;
+pub mod caches;
 mod checkout;
 pub mod cli;
 pub mod codes;

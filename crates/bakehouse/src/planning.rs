@@ -193,7 +193,7 @@ pub fn expected(evaluation: &Evaluation<'_>, roots: &[StepIndex]) -> BTreeSet<St
                 expected.insert(step);
                 stack.extend(graph.step(step).inputs.iter().copied());
             }
-            Decision::Hit(_) | Decision::Built(_) | Decision::Failed => {}
+            Decision::Hit(_) | Decision::Import(_) | Decision::Built(_) | Decision::Failed => {}
         }
     }
     expected

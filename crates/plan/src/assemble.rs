@@ -140,7 +140,8 @@ pub fn config_type(types: MediaTypes) -> &'static str {
     }
 }
 
-fn layer_type(blob: &Descriptor, types: MediaTypes) -> String {
+/// The media type of a layer's blob.
+pub fn layer_type(blob: &Descriptor, types: MediaTypes) -> String {
     match (types, blob.media_type.as_str()) {
         (MediaTypes::Docker, media_type::LAYER_GZIP) => media_type::DOCKER_LAYER_GZIP.to_owned(),
         (MediaTypes::Docker, media_type::LAYER) => media_type::DOCKER_LAYER.to_owned(),

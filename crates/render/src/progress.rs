@@ -286,7 +286,7 @@ impl Progress {
         let failed = matches!(state, StepState::Failed { .. });
         if let Some(at) = self.move_to(step, state) {
             self.steps[at].ran_ms = ran_ms;
-            if *outcome == Outcome::Cached {
+            if matches!(outcome, Outcome::Cached { .. }) {
                 // It was to run, and another build was faster.
                 self.steps[at].miss = None;
             }

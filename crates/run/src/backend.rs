@@ -7,6 +7,7 @@ use std::error::Error;
 use bakehouse_model::op::Output;
 use bakehouse_model::{Digest, EventKind, Key, Record, Snapshot, Stream};
 use bakehouse_plan::caches::Import;
+use bakehouse_plan::caches::document::CacheRecord;
 use bakehouse_plan::evaluate::{Contents, Remembered};
 use bakehouse_plan::graph::Step;
 use bakehouse_plan::key::Selection;
@@ -88,10 +89,20 @@ pub trait Finish: Sync {
     fn image(
         &self,
         image: &str,
-        record: Option<&Record>,
-        cached: bool,
+        whole: Whole<'_>,
         emit: &(dyn Fn(EventKind) + Sync),
     ) -> Result<(), BackendError>;
+}
+
+/// All that an image is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole<'a> {
+    /// What its last step made; none for an image without any.
+    pub record: Option<&'a Record>,
+    /// Whether no step of it had to run.
+    pub cached: bool,
+    /// The records of a cache that is to be within it.
+    pub cache: Option<&'a [CacheRecord]>,
 }
 
 /// Why something could not be done.

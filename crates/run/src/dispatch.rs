@@ -22,13 +22,13 @@ use std::time::Duration;
 use bakehouse_model::{
     Diagnostic, Digest, EventKind, ExitCode, Key, MissReason, Outcome, Record, Snapshot, StepId,
 };
-use bakehouse_plan::caches::Import;
+use bakehouse_plan::caches::{Import, export};
 use bakehouse_plan::evaluate::{Contents, Decision, Evaluation, Question};
 use bakehouse_plan::graph::StepIndex;
 
 use crate::backend::{Backend, BackendError, Built, Finish, Memory};
 use claim::Made;
-use pool::{Job, Lanes, Message, Task};
+use pool::{Job, Lanes, Message, Ready, Task};
 
 /// How often a quiet loop looks whether it was cancelled.
 const TICK: Duration = Duration::from_millis(50);
@@ -60,6 +60,8 @@ pub struct Run<'a, 'g> {
     pub tails: BTreeMap<StepIndex, u64>,
     /// How many steps run at once.
     pub workers: usize,
+    /// Images that are to have a cache within them.
+    pub inline: BTreeSet<String>,
     /// Stops the run.
     pub cancel: Cancel,
 }
@@ -121,6 +123,7 @@ struct Dispatcher<'a, 'g, 'e> {
     failed: Option<ExitCode>,
     failed_by: BTreeMap<StepIndex, StepId>,
     failed_images: BTreeSet<String>,
+    inline: BTreeSet<String>,
     /// Steps whose results are being fetched, or were.
     importing: BTreeSet<StepIndex>,
     asking: usize,
@@ -157,6 +160,7 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
             failed: None,
             failed_by: BTreeMap::new(),
             failed_images: BTreeSet::new(),
+            inline: run.inline,
             importing: BTreeSet::new(),
             asking: 0,
             finishing: 0,
@@ -257,13 +261,17 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
             created_ms: import.created_ms,
             cost_ms: 0,
         };
-        for (index, own) in self.evaluation.comes_with(&import) {
-            let kept = self.doors.memory.keep(&self.evaluation.keys(index), &record(own));
-            if let Err(error) = kept {
+        let with = self.evaluation.comes_with(&import).into_iter();
+        let with: Vec<_> = with.map(|(index, own)| (index, record(own))).collect();
+        for (index, own) in with {
+            if let Err(error) = self.doors.memory.keep(&self.evaluation.keys(index), &own) {
                 return self.abort(&error);
             }
+            // What is on its way itself says so when it comes.
+            if index == step || !self.importing.contains(&index) {
+                self.evaluation.fetched(index, own);
+            }
         }
-        self.evaluation.fetched(step, record(&import));
         self.end(step, Outcome::Cached { from: Some(import.from) }, 0);
     }
 
@@ -368,7 +376,7 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
             Ok(Made::Found(record)) => {
                 self.prepare(&record);
                 self.evaluation.found(step, record);
-                self.end(step, Outcome::Cached, 0);
+                self.end(step, Outcome::Cached { from: None }, 0);
             }
             Err(error) => self.fail(step, &error, ran_ms),
         }
@@ -467,7 +475,9 @@ impl<'a, 'g, 'e> Dispatcher<'a, 'g, 'e> {
             self.images[image].2 = ImageState::Finishing;
             self.finishing += 1;
             let name = self.images[image].0.clone();
-            self.lanes.finish(Task::Image { image, name, record, cached });
+            let cache = self.images[image].1.filter(|_| self.inline.contains(&name));
+            let cache = cache.map(|root| export::inline(self.evaluation, root));
+            self.lanes.finish(Task::Image { image, name, whole: Ready { record, cached, cache } });
         }
     }
 

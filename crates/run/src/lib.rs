@@ -6,5 +6,5 @@
 pub mod backend;
 pub mod dispatch;
 
-pub use backend::{Backend, BackendError, Built, Claim, Finish, Log, Memory};
+pub use backend::{Backend, BackendError, Built, Claim, Finish, Log, Memory, Whole};
 pub use dispatch::{Cancel, Outcomes, Run, run};

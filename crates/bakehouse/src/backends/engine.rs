@@ -9,7 +9,8 @@ use bakehouse_engine::files::{self, FilesError, Options, Tree};
 use bakehouse_engine::sandbox::{self, Sandbox};
 use bakehouse_engine::snapshot::{MountOptions, Overlay};
 use bakehouse_model::op::{self, Op, Output, Source};
-use bakehouse_model::{Digest, LayerId, Snapshot};
+use bakehouse_model::{Digest, EventKind, LayerId, Snapshot};
+use bakehouse_plan::caches::Import;
 use bakehouse_plan::graph::Step;
 use bakehouse_registry::Client;
 use bakehouse_run::{Backend, BackendError, Built, Log};
@@ -17,6 +18,7 @@ use bakehouse_store::{LayerMeta, LayerStage, Store};
 
 use super::emulators::Emulators;
 use super::secrets::{Secrets, SshAgents};
+use crate::caches::Loaded;
 use crate::context::now_ms;
 use crate::memory::{StoreMemory, store_error};
 use crate::patterns::DockerPatterns;
@@ -40,6 +42,8 @@ pub struct EngineBackend {
     pub emulators: Emulators,
     /// What each process tree may use.
     pub limits: sandbox::Limits,
+    /// What caches have.
+    pub loaded: Arc<Loaded>,
     /// Kills what runs.
     pub cancel: sandbox::Cancel,
 }
@@ -71,6 +75,18 @@ impl Backend for EngineBackend {
             Op::File(file) => self.file(file, inputs),
             Op::Merge => Ok(merged(inputs)),
         }
+    }
+
+    fn import(
+        &self,
+        _: &Step,
+        import: &Import,
+        emit: &(dyn Fn(EventKind) + Sync),
+    ) -> Result<Snapshot, BackendError> {
+        if self.cancel.is_cancelled() {
+            return Err(BackendError::Cancelled);
+        }
+        self.loaded.fetch(&self.store, import, emit)
     }
 }
 

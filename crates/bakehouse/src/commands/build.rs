@@ -6,14 +6,15 @@
 //! 4. `execute`: steps run, images are finished and go where they are wanted.
 //! 5. `report`: the summary, from the events alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bakehouse_engine::sandbox::{self, Sandbox, SandboxConfig};
-use bakehouse_model::{EventKind, ExitCode, ImageInfo};
+use bakehouse_model::{Diagnostic, EventKind, ExitCode, ImageInfo, Severity};
 use bakehouse_plan::attest::{self, Invocation};
 use bakehouse_plan::evaluate::Decision;
 use bakehouse_plan::fleet::{LoweredFleet, LoweredImage, Options};
+use bakehouse_plan::graph::StepIndex;
 use bakehouse_plan::slot::Slot;
 use bakehouse_registry::Client;
 use bakehouse_render::{Progress, failure as failures, summary};
@@ -22,10 +23,12 @@ use bakehouse_run::{Outcomes, Run};
 use bakehouse_store::Store;
 use serde_json::{Value, json};
 
-use super::plan::{Planned, Pull, Shown, plan, show};
+use super::plan::{Planned, Pull, Shown, caches, plan, show};
 use crate::backends::{Emulators, EngineBackend, Secrets, SshAgents};
 use crate::bases::Lookup;
 use crate::broadcast::{Broadcast, watchers};
+use crate::caches::Wishes;
+use crate::caches::export::Exporter;
 use crate::cli::{BuildArgs, Format, ProgressMode};
 use crate::context::{Context, now_ms};
 use crate::failure::{Failure, Kind};
@@ -107,7 +110,9 @@ pub fn build(
     let lowered = planning::lower(request, &lookup)?;
     let memory = Arc::new(StoreMemory::new(store.clone()));
     let slots = planning::slots(&store, &lowered.graph)?;
-    let mut planned = plan(request, &lowered, (&slots, &memory), &store)?;
+    let given = (args.shape.cache_from.as_slice(), args.cache_to.as_slice());
+    let (wishes, loaded) = caches(request, given, &references, (&store, &client))?;
+    let mut planned = plan(request, &lowered, (&slots, &memory, &loaded.caches), &store)?;
     if args.dry_run {
         let tags = tags::written(request, &outputs, &references);
         let pull = Pull::of(&planned, &store);
@@ -116,9 +121,7 @@ pub fn build(
     }
     outputs.refuse_annotations(&lowered)?;
     let finisher = finisher(request, &lowered, (outputs, &references), (&store, &client), cx);
-    let cancel = sandbox::Cancel::new()
-        .map_err(|error| Failure::doing(Kind::Environment, "prepare the run", &error))?;
-    crate::signals::watch(cx.cancel.clone(), cancel.clone());
+    let cancel = cancel(cx)?;
     let limits = Limits::of(&args.limits, &request.config)?;
     let mut sandbox = Sandbox::new(SandboxConfig::default());
     let unkept = limits.apply_to(&mut sandbox)?;
@@ -126,11 +129,12 @@ pub fn build(
         store: store.clone(),
         memory: Arc::clone(&memory),
         sandbox,
-        client,
+        client: client.clone(),
         secrets,
         ssh,
         emulators,
         limits: limits.step,
+        loaded: Arc::clone(&loaded),
         cancel,
     };
     let mut watchers = watchers(args.progress, cx.is_terminal, cx.style());
@@ -139,18 +143,33 @@ pub fn build(
     let tell = broadcast.teller();
     tell(started(request, &planned, &lowered, &references));
     let noticed = unkept.iter().chain(&request.fleet.diagnostics).chain(&lowered.diagnostics);
-    for diagnostic in noticed {
-        tell(EventKind::Noticed { diagnostic: diagnostic.clone() });
-    }
-    let outcomes = execute(&mut planned, (&backend, &memory, &finisher), request, &tell, cx);
+    notice(noticed.chain(&loaded.notices), &tell);
+    let wanted = (request, wishes.inline(request, &lowered));
+    let outcomes = execute(&mut planned, (&backend, &memory, &finisher), wanted, &tell, cx);
     remember(&store, &memory, &planned, &outcomes);
     let exit = export(&store, &finisher, outcomes.exit, &tell);
+    let exporter = Exporter { store: &store, client: &client, loaded: &loaded, emit: &tell };
+    let exit = write_caches(&exporter, &wishes, (&planned, &lowered), exit);
     tell(EventKind::RunFinished { exit });
     drop(tell);
     let progress = broadcast.finish();
     drop(lease);
     let takes_stdout = finisher.wanted.takes_stdout();
     Ok(Some(Done { exit, progress, made: finisher.made(), takes_stdout }))
+}
+
+/// What kills the steps when the user wants to stop.
+fn cancel(cx: &Context) -> Result<sandbox::Cancel, Failure> {
+    let cancel = sandbox::Cancel::new()
+        .map_err(|error| Failure::doing(Kind::Environment, "prepare the run", &error))?;
+    crate::signals::watch(cx.cancel.clone(), cancel.clone());
+    Ok(cancel)
+}
+
+fn notice<'a>(all: impl Iterator<Item = &'a Diagnostic>, tell: &impl Fn(EventKind)) {
+    for diagnostic in all {
+        tell(EventKind::Noticed { diagnostic: diagnostic.clone() });
+    }
 }
 
 fn finisher(
@@ -239,7 +258,7 @@ fn started(
 fn execute(
     planned: &mut Planned<'_>,
     (backend, memory, finisher): (&EngineBackend, &StoreMemory, &Finisher),
-    request: &Request,
+    (request, inline): (&Request, BTreeSet<String>),
     tell: &(impl Fn(EventKind) + Sync),
     cx: &Context,
 ) -> Outcomes {
@@ -247,6 +266,7 @@ fn execute(
         images: planned.images.clone(),
         tails: planned.schedule.tails.clone(),
         workers: request.jobs,
+        inline,
         cancel: cx.cancel.clone(),
         evaluation: &mut planned.evaluation,
     };
@@ -268,7 +288,8 @@ fn remember(store: &Store, memory: &StoreMemory, planned: &Planned<'_>, outcomes
     let slots: Vec<(String, String)> = graph
         .indexes()
         .filter(|step| {
-            matches!(planned.evaluation.decision(*step), Decision::Built(_) | Decision::Hit(_))
+            let decision = planned.evaluation.decision(*step);
+            matches!(decision, Decision::Built(_) | Decision::Hit(_) | Decision::Import(_))
         })
         .filter_map(|step| Some((step, planned.evaluation.slot(step)?)))
         .flat_map(|(step, slot): (_, Slot)| {
@@ -327,6 +348,42 @@ fn export(
                 },
             });
             return failure.kind.exit_code();
+        }
+    }
+    exit
+}
+
+/// Writes caches, when all images are there.
+fn write_caches(
+    exporter: &Exporter<'_>,
+    wishes: &Wishes,
+    (planned, lowered): (&Planned<'_>, &LoweredFleet),
+    exit: ExitCode,
+) -> ExitCode {
+    if exit != ExitCode::Ok {
+        return exit;
+    }
+    let mut exit = exit;
+    for wish in &wishes.to {
+        let own = lowered.images.iter().filter(|image| {
+            let platform = wish.platform.as_ref();
+            image.image == wish.image && platform.is_none_or(|it| *it == image.lowered.platform)
+        });
+        let roots: Vec<StepIndex> = own.filter_map(|image| image.lowered.root).collect();
+        let Err(error) = exporter.write(wish, &planned.evaluation, &roots) else { continue };
+        let failure = Failure::from(error);
+        let severity = if wish.spec.ignore_error { Severity::Warning } else { Severity::Error };
+        (exporter.emit)(EventKind::Noticed {
+            diagnostic: Diagnostic {
+                location: wish.location.clone(),
+                severity,
+                code: "cache-export".to_owned(),
+                message: failure.causes.join(": "),
+                help: failure.hints.first().cloned(),
+            },
+        });
+        if !wish.spec.ignore_error {
+            exit = failure.kind.exit_code();
         }
     }
     exit

@@ -8,18 +8,23 @@ mod pull;
 mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bakehouse_model::op::{Op, Source};
 use bakehouse_model::{ExitCode, MissReason, StepInfo};
+use bakehouse_plan::caches::Cache;
 use bakehouse_plan::evaluate::{Decision, Evaluation};
 use bakehouse_plan::fleet::{Fleet, LoweredFleet};
 use bakehouse_plan::graph::{Graph, StepIndex};
 use bakehouse_plan::schedule::Schedule;
 use bakehouse_plan::slot::Slot;
+use bakehouse_registry::Client;
 use bakehouse_render::{Cause, CauseStep, Causes};
 use bakehouse_store::Store;
 
 use crate::bases::Lookup;
+use crate::caches::wishes::Flags;
+use crate::caches::{Loaded, Wishes};
 use crate::cli::PlanArgs;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -89,7 +94,11 @@ pub fn run(args: &PlanArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     let lowered = planning::lower(&request, &lookup)?;
     let memory = StoreMemory::new(store.clone());
     let slots = planning::slots(&store, &lowered.graph)?;
-    let planned = plan(&request, &lowered, (&slots, &memory), &store)?;
+    let loaded = match args.offline {
+        true => Arc::default(),
+        false => caches(&request, (&args.shape.cache_from, &[]), &names, (&store, &client))?.1,
+    };
+    let planned = plan(&request, &lowered, (&slots, &memory, &loaded.caches), &store)?;
     memory.keep_stat_caches();
     let shown = Shown {
         planned: &planned,
@@ -102,17 +111,34 @@ pub fn run(args: &PlanArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     Ok(if args.exit_code && work { WORK } else { ExitCode::Ok })
 }
 
+/// The caches that a run reads and writes, those to read read.
+pub(super) fn caches(
+    request: &Request,
+    (from, to): (&[String], &[String]),
+    names: &tags::Names,
+    (store, client): (&Store, &Client),
+) -> Result<(Wishes, Arc<Loaded>), Failure> {
+    let wishes = Wishes::read(request, &Flags { from, to }, names)?;
+    let own = request.settings.platform.as_ref().unwrap_or(&request.settings.build_platform);
+    let platforms = match request.platforms.as_slice() {
+        [] => std::slice::from_ref(own),
+        some => some,
+    };
+    let loaded = Loaded::read(&wishes.from, platforms, store, client);
+    Ok((wishes, Arc::new(loaded)))
+}
+
 /// Decides everything that can be decided without building.
 pub fn plan<'g>(
     request: &Request,
     lowered: &'g LoweredFleet,
-    (slots, memory): (&'g BTreeMap<String, Slot>, &StoreMemory),
+    (slots, memory, caches): (&'g BTreeMap<String, Slot>, &StoreMemory, &'g [Cache]),
     store: &Store,
 ) -> Result<Planned<'g>, Failure> {
     let images: Vec<(String, Option<StepIndex>)> =
         lowered.images.iter().map(|image| (image.name.clone(), image.lowered.root)).collect();
     let roots: Vec<StepIndex> = images.iter().filter_map(|(_, root)| *root).collect();
-    let mut evaluation = Evaluation::new(&lowered.graph, &roots, slots);
+    let mut evaluation = Evaluation::new(&lowered.graph, &roots, slots).with_caches(caches);
     planning::decide(&mut evaluation, memory)?;
     let costs = planning::costs(store, &lowered.graph)?;
     let expected = planning::expected(&evaluation, &roots);
@@ -143,7 +169,7 @@ impl Planned<'_> {
     pub fn fate(&self, root: Option<StepIndex>) -> Fate {
         let Some(root) = root else { return Fate::Cached };
         match self.evaluation.decision(root) {
-            Decision::Hit(_) | Decision::Built(_) => Fate::Cached,
+            Decision::Hit(_) | Decision::Built(_) | Decision::Import(_) => Fate::Cached,
             Decision::Run(_) => Fate::Rebuilt,
             // What is certain to run below it makes another image, unless it is only copied.
             _ if self.rests_on_work(root) => Fate::Rebuilt,

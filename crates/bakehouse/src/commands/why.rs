@@ -11,14 +11,16 @@ use bakehouse_render::{Cause, Causes, Column, explain, table};
 use bakehouse_store::Store;
 use serde_json::{Value, json};
 
-use super::plan::{Fate, Planned, bases, grounds, plan, sentence};
+use super::plan::{Fate, Planned, bases, caches, grounds, plan, sentence};
 use crate::bases::Lookup;
 use crate::cli::{Format, WhyArgs};
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::memory::StoreMemory;
+use crate::outputs::Wanted;
 use crate::planning;
 use crate::request::Request;
+use crate::tags;
 
 /// Changed paths that are listed for a step, for people and for programs.
 const LISTED: (usize, usize) = (20, 1000);
@@ -32,7 +34,7 @@ pub fn run(args: &WhyArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
         return last::run(&request, (&image, args.format), &store, cx);
     }
     request.refuse_errors()?;
-    now(&request, (&image, args.format), &store, cx)
+    now(&request, (&image, args), &store, cx)
 }
 
 /// The one image that a name means.
@@ -47,7 +49,7 @@ fn one(request: &Request, name: &str) -> Result<String, Failure> {
 
 fn now(
     request: &Request,
-    (image, format): (&str, Format),
+    (image, args): (&str, &WhyArgs),
     store: &Store,
     cx: &mut Context,
 ) -> Result<ExitCode, Failure> {
@@ -56,7 +58,10 @@ fn now(
     let lowered = planning::lower(request, &lookup)?;
     let memory = StoreMemory::new(store.clone());
     let slots = planning::slots(store, &lowered.graph)?;
-    let planned = plan(request, &lowered, (&slots, &memory), store)?;
+    let names = tags::names(request, &Wanted::default())?;
+    let given = (args.shape.cache_from.as_slice(), [].as_slice());
+    let (_, loaded) = caches(request, given, &names, (store, &client))?;
+    let planned = plan(request, &lowered, (&slots, &memory, &loaded.caches), store)?;
     memory.keep_stat_caches();
     let roots: Vec<Option<StepIndex>> = lowered
         .images
@@ -68,7 +73,7 @@ fn now(
     let busy = roots.iter().find(|root| planned.fate(**root) != Fate::Cached);
     let root = busy.or(roots.first()).copied().flatten();
     let why = Why { planned: &planned, request, image, root };
-    match format {
+    match args.format {
         Format::Json => super::print_json(cx, &why.value())?,
         Format::Text => super::print(cx, &why.text(cx))?,
     }
@@ -165,6 +170,7 @@ impl Why<'_> {
         let name = |id: &_| graph.find(id).map(|index| graph.step(index).origin.name.clone());
         let (plan, why) = match planned.evaluation.decision(step) {
             Decision::Hit(_) | Decision::Built(_) => ("cached", String::new()),
+            Decision::Import(import) => ("cached", format!("from the cache `{}`", import.from)),
             Decision::Run(reason) if planned.is_expected(step) => ("run", explain(reason, name)),
             Decision::Open if planned.is_expected(step) => {
                 ("depends", "what it reads must be made first".to_owned())

@@ -7,6 +7,7 @@ mod archives;
 mod asked;
 mod attested;
 mod cachemounts;
+mod caches;
 mod called;
 mod changing;
 mod check;

@@ -67,6 +67,7 @@ fn written_to(step: &Step) -> Option<StepIndex> {
         Op::Source(_) => None,
         Op::Exec(exec) => exec.mounts.iter().find(|m| m.kind == MountKind::Root)?.input,
         Op::File(file) => file.base,
+        Op::Merge => Some(0),
     };
     step.inputs.get(base?).copied()
 }
@@ -79,37 +80,36 @@ pub fn document(
 ) -> CacheConfig {
     let mut writer = Writer::default();
     for step in evaluation.graph().reach(roots.iter().copied()) {
-        writer.step(evaluation, step, results.get(&step));
+        let result = results.get(&step).and_then(|stacked| {
+            let layer = writer.stack(&stacked.layers)?;
+            Some(CacheResult { layer, created_at: rfc3339_ms(stacked.created_ms) })
+        });
+        writer.step(evaluation, step, result);
     }
     writer.config
 }
 
-/// The records of a cache within the image that has these layers; only results whose layers
-/// are its lowest ones are in them.
-pub fn inline(
-    evaluation: &Evaluation<'_>,
-    root: StepIndex,
-    results: &BTreeMap<StepIndex, Stacked>,
-    image: &[Layer],
-) -> Vec<CacheRecord> {
-    let blobs = |layers: &[Layer]| -> Vec<Digest> {
-        layers.iter().map(|layer| layer.blob.digest.clone()).collect()
+/// The records of a cache within the image that `root` makes; its results are the image's own
+/// lowest layers.
+pub fn inline(evaluation: &Evaluation<'_>, root: StepIndex) -> Vec<CacheRecord> {
+    let record = |step| match evaluation.decision(step) {
+        Decision::Hit(record) | Decision::Built(record) => Some(record),
+        _ => None,
     };
-    let whole = blobs(image);
-    let within = results.iter().filter(|(_, stack)| whole.starts_with(&blobs(&stack.layers)));
-    let within = within.map(|(step, stack)| (*step, stack.clone())).collect();
-    let mut config = document(evaluation, &[root], &within);
-    for result in config.records.iter_mut().flat_map(|record| &mut record.results) {
-        // Layers are written from the lowest up, and all are in one chain.
-        let mut depth = 0;
-        let mut at = usize::try_from(result.layer).ok();
-        while let Some(layer) = at.and_then(|at| config.layers.get(at)) {
-            depth += 1;
-            at = usize::try_from(layer.parent).ok();
-        }
-        result.layer = depth - 1;
+    let Some(whole) = record(root).map(|record| &record.snapshot.layers) else {
+        return Vec::new();
+    };
+    let chain = wanted(evaluation, &[root], Mode::Min);
+    let mut writer = Writer::default();
+    for step in evaluation.graph().reach([root]) {
+        let own = record(step).filter(|_| chain.contains(&step));
+        let result = own.filter(|own| whole.starts_with(&own.snapshot.layers)).map(|own| {
+            let count = i64::try_from(own.snapshot.layers.len()).unwrap_or(i64::MAX);
+            CacheResult { layer: count - 1, created_at: rfc3339_ms(own.created_ms) }
+        });
+        writer.step(evaluation, step, result.filter(|result| result.layer >= 0));
     }
-    config.records
+    writer.config.records
 }
 
 #[derive(Default)]
@@ -124,7 +124,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn step(&mut self, evaluation: &Evaluation<'_>, step: StepIndex, result: Option<&Stacked>) {
+    fn step(&mut self, evaluation: &Evaluation<'_>, step: StepIndex, result: Option<CacheResult>) {
         let graph = evaluation.graph();
         if !key::is_shareable(graph.step(step)) {
             return;
@@ -148,12 +148,10 @@ impl Writer {
         }
         let at = self.record(of_op(evaluation.op(step)), inputs);
         self.steps.insert(step, at);
-        if let Some(top) = result.and_then(|result| Some((self.stack(&result.layers)?, result))) {
-            let created_at = rfc3339_ms(top.1.created_ms);
-            let results = &mut self.config.records[at].results;
-            if results.is_empty() {
-                results.push(CacheResult { layer: top.0, created_at });
-            }
+        let results = &mut self.config.records[at].results;
+        // Steps that say the same have one record, and one result is enough.
+        if results.is_empty() {
+            results.extend(result);
         }
     }
 

@@ -21,7 +21,7 @@ pub struct Spec {
     pub types: MediaTypes,
     /// Whether its manifest looks like an image's, which every registry takes.
     pub image_manifest: bool,
-    /// How layers are packed; as those of the images if nothing is said.
+    /// How layers are packed; with gzip if nothing is said.
     pub compression: Option<Compression>,
     /// How hard they are compressed.
     pub level: Option<u8>,

@@ -9,13 +9,14 @@ use std::thread::Scope;
 use bakehouse_model::op::Output;
 use bakehouse_model::{EventKind, Key, Record, Snapshot, StepId, Stream};
 use bakehouse_plan::caches::Import;
+use bakehouse_plan::caches::document::CacheRecord;
 use bakehouse_plan::evaluate::Contents;
 use bakehouse_plan::graph::{Step, StepIndex};
 use bakehouse_plan::key::Selection;
 
 use super::claim::{Claimed, Made, claim};
 use super::{Cancel, Doors};
-use crate::backend::{BackendError, Log};
+use crate::backend::{BackendError, Log, Whole};
 
 /// Log lines that may wait for the loop; more are dropped and counted.
 const LOG_BACKLOG: usize = 4096;
@@ -35,12 +36,19 @@ pub(super) enum Message {
     Finished { image: usize, result: Result<(), BackendError> },
 }
 
+/// [`Whole`], on its way to a thread.
+pub(super) struct Ready {
+    pub(super) record: Option<Record>,
+    pub(super) cached: bool,
+    pub(super) cache: Option<Vec<CacheRecord>>,
+}
+
 /// What askers and finishers do.
 pub(super) enum Task<'g> {
     Import { index: StepIndex, step: &'g Step, import: Import },
     Contents { step: StepIndex, input: usize, output: Output, selections: Vec<Selection> },
     Prepare { record: Record },
-    Image { image: usize, name: String, record: Option<Record>, cached: bool },
+    Image { image: usize, name: String, whole: Ready },
 }
 
 /// A step for a worker.
@@ -216,9 +224,12 @@ impl Outbox {
                 }));
                 self.send(Message::Prepared);
             }
-            Task::Image { image, name, record, cached } => {
+            Task::Image { image, name, whole } => {
                 let emit = |event| self.send(Message::Event(event));
-                let result = caught(|| doors.finish.image(&name, record.as_ref(), cached, &emit));
+                let Ready { record, cached, cache } = &whole;
+                let (record, cache) = (record.as_ref(), cache.as_deref());
+                let whole = Whole { record, cached: *cached, cache };
+                let result = caught(|| doors.finish.image(&name, whole, &emit));
                 self.send(Message::Finished { image, result });
             }
         }

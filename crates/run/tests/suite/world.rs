@@ -13,13 +13,14 @@ use bakehouse_model::{
     Digest, EventKind, Key, LayerId, MissReason, Outcome, Record, Snapshot, StepId,
 };
 use bakehouse_plan::assemble::Layer;
+use bakehouse_plan::caches::document::CacheRecord;
 use bakehouse_plan::caches::{Cache, Import};
 use bakehouse_plan::evaluate::{Contents, Evaluation, Remembered};
 use bakehouse_plan::graph::{Graph, NewStep, Origin, Step, StepIndex};
 use bakehouse_plan::key::Selection;
 use bakehouse_run::dispatch::Doors;
 use bakehouse_run::{
-    Backend, BackendError, Built, Cancel, Claim, Finish, Log, Memory, Outcomes, Run, run,
+    Backend, BackendError, Built, Cancel, Claim, Finish, Log, Memory, Outcomes, Run, Whole, run,
 };
 
 /// Puts a step with this op into `graph`.
@@ -122,6 +123,7 @@ pub(crate) struct Fake<'a> {
     pub(crate) names: Mutex<BTreeMap<Snapshot, String>>,
     pub(crate) built: Mutex<Vec<String>>,
     pub(crate) imported: Mutex<Vec<String>>,
+    pub(crate) inline: Mutex<Vec<CacheRecord>>,
     pub(crate) made: Mutex<Vec<(String, bool)>>,
     pub(crate) prepared: AtomicUsize,
     pub(crate) looked: AtomicUsize,
@@ -234,11 +236,11 @@ impl Finish for Fake<'_> {
     fn image(
         &self,
         image: &str,
-        record: Option<&Record>,
-        cached: bool,
+        Whole { record, cached, cache }: Whole<'_>,
         emit: &(dyn Fn(EventKind) + Sync),
     ) -> Result<(), BackendError> {
         self.made.lock().unwrap().push((image.to_owned(), cached));
+        self.inline.lock().unwrap().extend(cache.into_iter().flatten().cloned());
         if self.bad_images.contains(image) {
             return Err(environment("push"));
         }
@@ -272,6 +274,7 @@ pub(crate) struct Plan<'g> {
     pub(crate) workers: usize,
     pub(crate) cancel: Cancel,
     pub(crate) caches: Vec<Cache>,
+    pub(crate) inline: BTreeSet<String>,
 }
 
 impl<'g> Plan<'g> {
@@ -285,6 +288,7 @@ impl<'g> Plan<'g> {
             workers: 2,
             cancel: Cancel::default(),
             caches: Vec::new(),
+            inline: BTreeSet::new(),
         }
     }
 
@@ -306,6 +310,7 @@ impl<'g> Plan<'g> {
             images: self.images,
             tails: self.tails,
             workers: self.workers,
+            inline: self.inline,
             cancel: self.cancel,
         };
         let mut events = Vec::new();

@@ -289,6 +289,7 @@ struct StepDocument<'a> {
     images: &'a BTreeSet<String>,
     needs: &'a [StepId],
     plan: &'static str,
+    from: Option<&'a str>,
     reason: Option<&'a MissReason>,
     cost_ms: u64,
     estimated: bool,
@@ -327,7 +328,7 @@ impl Planned<'_> {
 
 fn step<'a>(planned: &'a Planned<'_>, index: StepIndex, info: &'a StepInfo) -> StepDocument<'a> {
     let plan = match planned.evaluation.decision(index) {
-        Decision::Hit(_) | Decision::Built(_) => "cached",
+        Decision::Hit(_) | Decision::Built(_) | Decision::Import(_) => "cached",
         Decision::Run(_) if info.planned => "run",
         _ if info.planned => "depends",
         _ => "unneeded",
@@ -341,6 +342,7 @@ fn step<'a>(planned: &'a Planned<'_>, index: StepIndex, info: &'a StepInfo) -> S
         images: &planned.graph().step(index).images,
         needs: &info.needs,
         plan,
+        from: from_cache(planned, index),
         reason: planned.miss(index),
         cost_ms: info.cost_ms,
         estimated: planned.costs.guessed.contains(&index),
@@ -359,6 +361,15 @@ fn time(row: &Row<'_>) -> String {
 fn created_ms(planned: &Planned<'_>, root: StepIndex) -> Option<u64> {
     match planned.evaluation.decision(root) {
         Decision::Hit(record) | Decision::Built(record) => Some(record.created_ms),
+        Decision::Import(import) => Some(import.created_ms),
+        _ => None,
+    }
+}
+
+/// The cache that the result is in which stands for `root`.
+fn from_cache<'a>(planned: &'a Planned<'_>, root: StepIndex) -> Option<&'a str> {
+    match planned.evaluation.decision(root) {
+        Decision::Import(import) => Some(&import.from),
         _ => None,
     }
 }
@@ -367,6 +378,9 @@ fn created_ms(planned: &Planned<'_>, root: StepIndex) -> Option<u64> {
 pub(in crate::commands) fn grounds(planned: &Planned<'_>, root: StepIndex) -> String {
     let ago = created_ms(planned, root).map(|at| ago(now_ms().saturating_sub(at)));
     let ago = ago.unwrap_or_else(|| "before".to_owned());
+    if let Some(from) = from_cache(planned, root) {
+        return format!("from the cache `{from}`, as built {ago}");
+    }
     let steps = planned.graph().reach([root]);
     if steps.into_iter().any(|step| planned.evaluation.is_found_by_contents(step)) {
         return format!("the same files as {ago}");

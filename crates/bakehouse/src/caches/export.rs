@@ -1,0 +1,259 @@
+//! Writes caches: what a run came to, for whoever reads it next.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use bakehouse_engine::snapshot::{ExportOptions, export_layer};
+use bakehouse_model::oci::{Descriptor, Index, Manifest, Reference, media_type};
+use bakehouse_model::{
+    Compression, Diagnostic, EventKind, LayerId, Record, Severity, TransferKind,
+};
+use bakehouse_plan::assemble::{self, Layer, MediaTypes};
+use bakehouse_plan::caches::document::CacheConfig;
+use bakehouse_plan::caches::export::{self, Stacked};
+use bakehouse_plan::caches::spec::{Place, Spec};
+use bakehouse_plan::caches::{CONFIG_TYPE, CREATED_AT, Import, UNCOMPRESSED};
+use bakehouse_plan::evaluate::{Decision, Evaluation};
+use bakehouse_plan::graph::StepIndex;
+use bakehouse_plan::time::rfc3339_ms;
+use bakehouse_registry::Client;
+use bakehouse_run::BackendError;
+use bakehouse_store::Store;
+use bakehouse_store::layout::{self, LayoutImage};
+
+use super::import::Loaded;
+use super::wishes::Wish;
+use crate::backends::client_error;
+use crate::memory::store_error;
+use crate::transfer::Transfer;
+
+/// BuildKit reads no larger document of a cache.
+const BUILDKIT_LIMIT: usize = 1 << 20;
+
+/// Writes the caches of one run.
+pub struct Exporter<'a> {
+    /// Where layers are.
+    pub store: &'a Store,
+    /// Who pushes.
+    pub client: &'a Client,
+    /// The caches that were read, of which some results were never fetched.
+    pub loaded: &'a Loaded,
+    /// Who is told.
+    pub emit: &'a (dyn Fn(EventKind) + Sync),
+}
+
+impl std::fmt::Debug for Exporter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exporter").field("store", self.store).finish_non_exhaustive()
+    }
+}
+
+impl Exporter<'_> {
+    /// Writes the cache of what `roots` need.
+    pub fn write(
+        &self,
+        wish: &Wish,
+        evaluation: &Evaluation<'_>,
+        roots: &[StepIndex],
+    ) -> Result<(), BackendError> {
+        let spec = &wish.spec;
+        let mut layers = Layers { exporter: self, spec, made: BTreeMap::new() };
+        let mut results = BTreeMap::new();
+        for step in export::wanted(evaluation, roots, spec.mode) {
+            if let Some(stacked) = layers.of(evaluation.decision(step))? {
+                results.insert(step, stacked);
+            }
+        }
+        let document = export::document(evaluation, roots, &results);
+        if document.layers.is_empty() {
+            (self.emit)(noticed(wish, "cache-empty", "there is nothing to write in it"));
+            return Ok(());
+        }
+        let manifest = self.manifest(wish, &document, &results)?;
+        match &spec.place {
+            Place::Registry { reference } => self.push(&manifest, reference)?,
+            Place::Folder { path, tag, .. } => self.to_folder(&manifest, Path::new(path), tag)?,
+            Place::Inline | Place::Github(_) | Place::Bucket(_) => return Ok(()),
+        }
+        (self.emit)(EventKind::Exported {
+            image: wish.image.clone(),
+            kind: "cache".to_owned(),
+            dest: spec.place.to_string(),
+        });
+        Ok(())
+    }
+
+    /// Puts the documents into the store.
+    fn manifest(
+        &self,
+        wish: &Wish,
+        document: &CacheConfig,
+        results: &BTreeMap<StepIndex, Stacked>,
+    ) -> Result<Descriptor, BackendError> {
+        let bytes = assemble::document(document);
+        if bytes.len() > BUILDKIT_LIMIT {
+            let what = "it is larger than BuildKit reads; use mode=min, or one for each image";
+            (self.emit)(noticed(wish, "cache-large", what));
+        }
+        let digest = self.store.put_blob(&bytes).map_err(store_error)?;
+        let config = Descriptor::new(CONFIG_TYPE, digest, bytes.len() as u64);
+        let all = results.values().flat_map(|stack| &stack.layers);
+        let known: BTreeMap<String, &Layer> =
+            all.map(|layer| (layer.blob.digest.to_string(), layer)).collect();
+        let mut blobs: Vec<Descriptor> = Vec::new();
+        for layer in document.layers.iter().filter_map(|layer| known.get(&layer.blob)) {
+            if !blobs.iter().any(|blob| blob.digest == layer.blob.digest) {
+                blobs.push(described(layer, wish.spec.types));
+            }
+        }
+        let (bytes, media_type) = documents(&wish.spec, config, blobs);
+        let digest = self.store.put_blob(&bytes).map_err(store_error)?;
+        Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
+    }
+
+    fn push(&self, manifest: &Descriptor, to: &Reference) -> Result<(), BackendError> {
+        let what = to.familiar();
+        let transfer = Transfer::new(TransferKind::Push, &what, self.emit);
+        let sources = self.loaded.sources.iter().filter_map(|source| source.reference());
+        let same = sources.filter(|from| from.registry() == to.registry());
+        let repositories: Vec<String> = same.map(|from| from.repository().to_owned()).collect();
+        let pushed = self
+            .client
+            .push(manifest, to, &repositories, &|done, total| transfer.tell(done, total));
+        pushed.map_err(|error| client_error(&format!("write the cache `{what}`"), error))?;
+        Ok(())
+    }
+
+    fn to_folder(
+        &self,
+        manifest: &Descriptor,
+        folder: &Path,
+        tag: &str,
+    ) -> Result<(), BackendError> {
+        let name = format!("cache:{tag}");
+        let reference = name.parse::<Reference>().map_err(|error| BackendError::Input {
+            what: error.to_string(),
+            hints: vec!["`tag=` takes what is a tag of an image".to_owned()],
+        })?;
+        let image = LayoutImage { manifest: manifest.clone(), references: vec![reference] };
+        layout::write_oci_dir(self.store, &[image], folder).map_err(|error| {
+            BackendError::environment(format!("write the cache `{}`", folder.display()), error)
+        })
+    }
+}
+
+/// Layers as blobs, each looked for once.
+struct Layers<'a> {
+    exporter: &'a Exporter<'a>,
+    spec: &'a Spec,
+    made: BTreeMap<LayerId, Layer>,
+}
+
+impl Layers<'_> {
+    /// The layers of a result; none if there is none.
+    fn of(&mut self, decision: &Decision) -> Result<Option<Stacked>, BackendError> {
+        match decision {
+            Decision::Hit(record) | Decision::Built(record) => self.record(record).map(Some),
+            Decision::Import(import) => self.import(import),
+            _ => Ok(None),
+        }
+    }
+
+    fn record(&mut self, record: &Record) -> Result<Stacked, BackendError> {
+        let ids = &record.snapshot.layers;
+        let layers: Result<Vec<Layer>, BackendError> =
+            (0..ids.len()).map(|at| self.layer(&ids[at], &ids[..at])).collect();
+        Ok(Stacked { layers: layers?, created_ms: record.created_ms })
+    }
+
+    fn layer(&mut self, id: &LayerId, below: &[LayerId]) -> Result<Layer, BackendError> {
+        if let Some(layer) = self.made.get(id) {
+            return Ok(layer.clone());
+        }
+        let store = self.exporter.store;
+        let compression = self.spec.compression.unwrap_or(Compression::Gzip);
+        let options = ExportOptions {
+            level: self.spec.level,
+            force_compression: self.spec.force_compression,
+            ..ExportOptions::default()
+        };
+        let (diff_id, blob) = export_layer(store, id, below, compression, options)
+            .map_err(|error| BackendError::environment("pack a layer for a cache", error))?;
+        let meta = store.layer_meta(id).map_err(store_error)?;
+        let layer = Layer { diff_id, blob, created_ms: meta.map_or(0, |meta| meta.created_ms) };
+        self.made.insert(id.clone(), layer.clone());
+        Ok(layer)
+    }
+
+    /// What was never fetched is still written: a registry takes it from its own repository,
+    /// and for any other place it is fetched now. What is gone by now is left out.
+    fn import(&mut self, import: &Import) -> Result<Option<Stacked>, BackendError> {
+        let Exporter { store, loaded, emit, .. } = self.exporter;
+        let from = loaded.sources.get(import.cache).and_then(super::source::Source::reference);
+        let near = match (&self.spec.place, from) {
+            (Place::Registry { reference }, Some(from)) => from.registry() == reference.registry(),
+            _ => false,
+        };
+        if !near && loaded.fetch_blobs(store, import, *emit).is_err() {
+            return Ok(None);
+        }
+        Ok(Some(Stacked { layers: import.layers.clone(), created_ms: import.created_ms }))
+    }
+}
+
+/// A layer's blob as the manifest of a cache has it.
+fn described(layer: &Layer, types: MediaTypes) -> Descriptor {
+    let mut blob = layer.blob.clone();
+    blob.media_type = assemble::layer_type(&layer.blob, types);
+    blob.annotations.insert(UNCOMPRESSED.to_owned(), layer.diff_id.0.to_string());
+    blob.annotations.insert(CREATED_AT.to_owned(), rfc3339_ms(layer.created_ms));
+    blob
+}
+
+/// The manifest of a cache, or the index that older registries of caches know.
+fn documents(
+    spec: &Spec,
+    config: Descriptor,
+    mut blobs: Vec<Descriptor>,
+) -> (Vec<u8>, &'static str) {
+    if spec.image_manifest {
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: Some(media_type::MANIFEST.to_owned()),
+            config,
+            layers: blobs,
+            annotations: BTreeMap::new(),
+            extra: BTreeMap::new(),
+        };
+        return (assemble::document(&manifest), media_type::MANIFEST);
+    }
+    blobs.push(config);
+    let index: Index = assemble::index(blobs, spec.types);
+    (assemble::document(&index), assemble::index_type(spec.types))
+}
+
+fn noticed(wish: &Wish, code: &str, what: &str) -> EventKind {
+    let message = format!("the cache `{}` of `{}`: {what}", wish.spec.place, wish.image);
+    EventKind::Noticed {
+        diagnostic: Diagnostic {
+            location: wish.location.clone(),
+            severity: Severity::Warning,
+            code: code.to_owned(),
+            message,
+            help: Some("the guide's page about caches says what is in which".to_owned()),
+        },
+    }
+}
+
+/// Bytes as configurations of images have them.
+pub fn to_base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// The bytes of a text; none if it is none.
+pub fn from_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}

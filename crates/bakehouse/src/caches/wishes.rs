@@ -1,0 +1,260 @@
+//! Which caches each image reads and writes: what its definition says, and the command line.
+//!
+//! What the command line says is for every image. Where a repository has several, each has a
+//! cache of its own below that name, told apart by the image's name and, where platforms are
+//! asked for, by the platform: written to one place, only the last one's would be left.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bakehouse_model::oci::{Platform, Reference};
+use bakehouse_model::{Diagnostic, Location, Severity};
+use bakehouse_plan::caches::spec::{Place, Spec, Way, parse};
+use bakehouse_plan::fleet::{self, LoweredFleet};
+
+use crate::failure::{Failure, Kind};
+use crate::request::Request;
+use crate::tags::Names;
+
+/// The build argument that asks for a cache within the image.
+const ARGUMENT: &str = "BUILDKIT_INLINE_CACHE";
+
+/// What the caches of a run are.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// Those that are read, each once.
+    pub from: Vec<Spec>,
+    /// Those that are written.
+    pub to: Vec<Wish>,
+}
+
+/// A cache that is written.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// The image, by its name in the fleet.
+    pub image: String,
+    /// The platform, if it is of one alone.
+    pub platform: Option<Platform>,
+    /// Where to, and how.
+    pub spec: Spec,
+    /// Where that is said; none for the command line.
+    pub location: Option<Location>,
+}
+
+/// `--cache-from` and `--cache-to`.
+#[derive(Debug, Clone, Default)]
+pub struct Flags<'a> {
+    /// Caches to read.
+    pub from: &'a [String],
+    /// Caches to write.
+    pub to: &'a [String],
+}
+
+impl Wishes {
+    /// What the wanted images' definitions and the command line say; refused where two images
+    /// write to one place, or one writes over an image.
+    pub fn read(request: &Request, flags: &Flags<'_>, names: &Names) -> Result<Self, Failure> {
+        let mut wishes = Self::default();
+        let mut diagnostics = Vec::new();
+        for image in request.fleet.images.iter().filter(|i| request.wanted.contains(&i.name)) {
+            let location = image.location();
+            for text in &image.options.cache_from {
+                match parse(text, Way::From) {
+                    Ok(spec) => wishes.reads(below(spec, &request.root)),
+                    Err(error) => diagnostics.push(wrong(&location, &error)),
+                }
+            }
+            for text in &image.options.cache_to {
+                match parse(text, Way::To) {
+                    Ok(spec) => wishes.to.push(Wish {
+                        image: image.name.clone(),
+                        platform: None,
+                        spec: below(spec, &request.root),
+                        location: Some(location.clone()),
+                    }),
+                    Err(error) => diagnostics.push(wrong(&location, &error)),
+                }
+            }
+        }
+        wishes.given(request, flags)?;
+        diagnostics.extend(wishes.shared());
+        diagnostics.extend(wishes.over_images(request, names));
+        if diagnostics.is_empty() { Ok(wishes) } else { Err(Failure::input(diagnostics)) }
+    }
+
+    /// The lowered images that are to have a cache within them; an old argument of BuildKit's
+    /// says so too.
+    pub fn inline(&self, request: &Request, lowered: &LoweredFleet) -> BTreeSet<String> {
+        let wishes = self.to.iter().filter(|wish| wish.spec.place == Place::Inline);
+        let names: BTreeSet<&String> = wishes.map(|wish| &wish.image).collect();
+        let asks = |image: &String| {
+            let own = request.fleet.image(image).and_then(|it| it.args.get(ARGUMENT));
+            let value = request.settings.build_args.get(ARGUMENT).or(own);
+            value.is_some_and(|value| matches!(value.as_str(), "1" | "true"))
+        };
+        let wanted =
+            lowered.images.iter().filter(|it| names.contains(&it.image) || asks(&it.image));
+        wanted.map(|image| image.name.clone()).collect()
+    }
+
+    fn reads(&mut self, spec: Spec) {
+        if !self.from.iter().any(|known| known.place == spec.place) {
+            self.from.push(spec);
+        }
+    }
+
+    fn given(&mut self, request: &Request, flags: &Flags<'_>) -> Result<(), Failure> {
+        let several = request.fleet.images.len() > 1;
+        for text in flags.from {
+            let spec = read(text, Way::From, "--cache-from")?;
+            for (image, platform) in scopes(request).filter(|_| several) {
+                self.reads(of_image(&spec, &image, platform.as_ref()));
+            }
+            self.reads(spec);
+        }
+        for text in flags.to {
+            let spec = read(text, Way::To, "--cache-to")?;
+            if several {
+                self.to.extend(scopes(request).map(|(image, platform)| Wish {
+                    spec: of_image(&spec, &image, platform.as_ref()),
+                    location: None,
+                    image,
+                    platform,
+                }));
+                continue;
+            }
+            self.to.extend(request.wanted.iter().map(|image| Wish {
+                image: image.clone(),
+                platform: None,
+                spec: spec.clone(),
+                location: None,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Two images that write to one place: only the last one's would be left.
+    fn shared(&self) -> Vec<Diagnostic> {
+        let mut writers: BTreeMap<&Place, &Wish> = BTreeMap::new();
+        let mut found = Vec::new();
+        for wish in self.to.iter().filter(|wish| wish.spec.place.is_exclusive()) {
+            let Some(first) = writers.get(&wish.spec.place) else {
+                writers.insert(&wish.spec.place, wish);
+                continue;
+            };
+            let message = if first.image == wish.image {
+                format!("`{}` writes its cache to `{}` twice", wish.image, wish.spec.place)
+            } else {
+                format!(
+                    "`{}` and `{}` write their caches to `{}`, where only one of them can be",
+                    first.image, wish.image, wish.spec.place
+                )
+            };
+            let help = "give each image a cache of its own: a `ref`, a `dest` or a `scope` with \
+                        its name in it";
+            found.push(error(wish.location.as_ref(), "cache-ref-shared", message, help));
+        }
+        found
+    }
+
+    /// Caches that would take the place of an image.
+    fn over_images(&self, request: &Request, names: &Names) -> Vec<Diagnostic> {
+        let written = request.fleet.images.iter().flat_map(|image| {
+            let all = image.references.iter().filter_map(|text| text.parse::<Reference>().ok());
+            all.map(|reference| (reference, &image.name))
+        });
+        let named =
+            names.iter().flat_map(|(image, all)| all.iter().cloned().map(move |r| (r, image)));
+        let owners: BTreeMap<Reference, &String> = written.chain(named).collect();
+        let over = self.to.iter().filter_map(|wish| {
+            let Place::Registry { reference } = &wish.spec.place else { return None };
+            let owner = owners.get(reference)?;
+            let message = format!(
+                "the cache of `{}` is written to `{}`, which is the tag of `{owner}`",
+                wish.image, wish.spec.place
+            );
+            let help = "give the cache a reference of its own, such as `REGISTRY/cache:NAME`";
+            Some(error(wish.location.as_ref(), "cache-ref-is-tag", message, help))
+        });
+        over.collect()
+    }
+}
+
+/// The images that are wanted, each with the platforms that are asked for, or with none.
+fn scopes(request: &Request) -> impl Iterator<Item = (String, Option<Platform>)> {
+    let platforms: Vec<Option<Platform>> = match request.platforms.as_slice() {
+        [] => vec![None],
+        some => some.iter().cloned().map(Some).collect(),
+    };
+    request.wanted.iter().flat_map(move |image| {
+        platforms.clone().into_iter().map(move |platform| (image.clone(), platform))
+    })
+}
+
+/// The same kind of cache, for one image of several.
+fn of_image(spec: &Spec, image: &str, platform: Option<&Platform>) -> Spec {
+    let mut own = fleet::clean(image).replace('/', "-");
+    if let Some(platform) = platform {
+        own.push_str(&format!("-{platform}").replace('/', "-"));
+    }
+    let joined = |before: Option<&str>| match before {
+        None | Some("" | "latest") => own.clone(),
+        Some(before) => format!("{before}-{own}"),
+    };
+    let place = match &spec.place {
+        Place::Registry { reference } => {
+            let repository = reference.to_string();
+            let repository = repository.rsplit_once('@').map_or(repository.as_str(), |it| it.0);
+            let bare = match reference.tag() {
+                Some(tag) => repository.strip_suffix(&format!(":{tag}")).unwrap_or(repository),
+                None => repository,
+            };
+            let text = format!("{bare}:{}", joined(reference.tag()));
+            let reference = text.parse().unwrap_or_else(|_| reference.clone());
+            Place::Registry { reference }
+        }
+        Place::Folder { path, tag, digest } => {
+            let (path, digest) = (path.clone(), digest.clone());
+            Place::Folder { path, tag: joined(Some(tag)), digest }
+        }
+        Place::Inline => Place::Inline,
+        Place::Github(github) => {
+            let scope = Some(joined(Some(github.scope.as_deref().unwrap_or("buildkit"))));
+            Place::Github(bakehouse_plan::caches::spec::Github { scope, ..github.clone() })
+        }
+        Place::Bucket(bucket) => {
+            let names = bucket.names.iter().map(|name| joined(Some(name))).collect();
+            Place::Bucket(bakehouse_plan::caches::spec::Bucket { names, ..bucket.clone() })
+        }
+    };
+    Spec { place, ..spec.clone() }
+}
+
+/// Folders of definitions lie below the repository's.
+fn below(spec: Spec, root: &std::path::Path) -> Spec {
+    match spec.place {
+        Place::Folder { path, tag, digest } => {
+            let path = root.join(path).to_string_lossy().into_owned();
+            Spec { place: Place::Folder { path, tag, digest }, ..spec }
+        }
+        _ => spec,
+    }
+}
+
+fn read(text: &str, way: Way, flag: &str) -> Result<Spec, Failure> {
+    parse(text, way)
+        .map_err(|error| Failure::new(Kind::Usage, format!("{flag}: {error}")).hint(error.help()))
+}
+
+fn wrong(location: &Location, why: &bakehouse_plan::caches::spec::SpecError) -> Diagnostic {
+    error(Some(location), "bad-cache", why.to_string(), why.help())
+}
+
+fn error(location: Option<&Location>, code: &str, message: String, help: &str) -> Diagnostic {
+    Diagnostic {
+        location: location.cloned(),
+        severity: Severity::Error,
+        code: code.to_owned(),
+        message,
+        help: Some(help.to_owned()),
+    }
+}
