@@ -19,3 +19,24 @@ calls_as_in_docker() {
   (($(wc -l <"$dir/ours.txt") > 1000))
   diff "$dir/docker.txt" "$dir/ours.txt"
 }
+
+# What an ordinary user's namespace cannot be: a tmpfs in it shows its owner among its options,
+# and `security.insecure` has the capabilities of the namespace and not those of the machine.
+ONLY_AS_ROOT='^buildkit/(TestShmSize/01|TestRunSecurityInsecure__security.insecure=granted/01)$'
+
+# The same cases come out the same for an ordinary user with subordinate ids as for root.
+conformance_as_ordinary_user() {
+  command -v newuidmap >/dev/null || need uidmap
+  local counts
+  as_ordinary_user "'$SHARED/conformance/run' '$BAKEHOUSE' --jobs $(nproc)" \
+    >"$WORK/conformance-rootless.txt" 2>&1 || true
+  counts=$(tail -n 1 "$WORK/conformance-rootless.txt")
+  say "$counts" >"$NOTE"
+  grep -q ' same, ' <<<"$counts"
+  comm -13 <(differing "$WORK/conformance.txt") <(differing "$WORK/conformance-rootless.txt") |
+    { ! grep -vE "$ONLY_AS_ROOT"; }
+}
+
+differing() { # FILE: the names of its cases that are not the same
+  grep -oE '^(buildkit|buildah)/[^:]+' "$1" | sort -u
+}
