@@ -223,6 +223,14 @@ pub fn op_digest(step: &Step) -> Digest {
     }
 }
 
+/// Other digests that BuildKit may know a step's op by: it looks an image up by what its name
+/// points at before it knows the layers, and keeps whichever it found.
+pub fn aliases(step: &Step) -> Vec<Digest> {
+    let Op::Source(Source::Image(image)) = &step.op else { return Vec::new() };
+    let named = image.reference.digest().into_iter().chain([&image.manifest]);
+    named.map(|digest| Digest::of(json::named_image(digest, &image.platform))).collect()
+}
+
 /// Whether other builders can tell this step from every other one by its key.
 pub fn is_shareable(step: &Step) -> bool {
     match &step.op {
@@ -288,8 +296,8 @@ pub fn variables(op: &Op) -> BTreeMap<String, String> {
 mod tests {
     use bakehouse_model::oci::Platform;
     use bakehouse_model::op::{
-        ContextSource, Copy, GitSource, HttpSource, MakeDir, Mode, Mount, Network, Security,
-        Sharing,
+        ContextSource, Copy, GitSource, HttpSource, ImageSource, MakeDir, Mode, Mount, Network,
+        Security, Sharing,
     };
 
     use super::*;
@@ -583,6 +591,21 @@ mod tests {
         let digests: std::collections::BTreeSet<Digest> =
             ops.iter().map(|op| op_digest(&step(op.clone(), 0))).collect();
         assert_eq!(digests.len(), ops.len());
+    }
+
+    #[test]
+    fn an_image_is_also_known_by_what_its_name_points_at() {
+        let manifest = "sha256:17584943d965167e0fac5e4fe93c46f7beb7f80b47ea82fe9112727506c530b5";
+        let source = ImageSource {
+            reference: "registry.example/busybox".parse().unwrap(),
+            manifest: manifest.parse().unwrap(),
+            platform: Platform::linux("amd64"),
+            chain: None,
+        };
+        let step = step(Op::Source(Source::Image(source)), 0);
+        // As a buildkitd's own record of its keys has it.
+        let expected = "sha256:15fc89438903ccaab20aa021dd8e8449016ed364c63e045eef596a40eb71192a";
+        assert_eq!(aliases(&step), [expected.parse().unwrap()]);
     }
 
     #[test]

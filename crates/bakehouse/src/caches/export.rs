@@ -76,7 +76,7 @@ impl Exporter<'_> {
         match &spec.place {
             Place::Registry { reference } => self.push(&manifest, reference)?,
             Place::Folder { path, tag, .. } => self.to_folder(&manifest, Path::new(path), tag)?,
-            Place::Inline | Place::Github(_) | Place::Bucket(_) => return Ok(()),
+            Place::Inline => return Ok(()),
         }
         (self.emit)(EventKind::Exported {
             image: wish.image.clone(),

@@ -1,6 +1,5 @@
 //! Reads caches: documents only, no layers.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use bakehouse_engine::snapshot;
@@ -150,7 +149,8 @@ impl Reader<'_> {
                 let bytes = self.store.read_blob(&top.digest, MAX_DOCUMENT)?;
                 Ok((vec![self.document(&name, &bytes, &source)?], source))
             }
-            Place::Inline | Place::Github(_) | Place::Bucket(_) => Err(ImportError::Empty),
+            // It is in the image that is being built, and read from where that was pushed.
+            Place::Inline => Err(ImportError::Empty),
         }
     }
 
@@ -273,6 +273,3 @@ fn notice(place: &Place, error: &ImportError) -> Diagnostic {
         help: Some(help.to_owned()),
     }
 }
-
-/// What is known of blobs, by digest.
-pub type Blobs = BTreeMap<Digest, Descriptor>;

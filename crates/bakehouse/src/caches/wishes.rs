@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bakehouse_model::oci::{Platform, Reference};
 use bakehouse_model::{Diagnostic, Location, Severity};
-use bakehouse_plan::caches::spec::{Place, Spec, Way, parse};
+use bakehouse_plan::caches::spec::{Place, Spec, SpecError, Way, parse};
 use bakehouse_plan::fleet::{self, LoweredFleet};
 
 use crate::failure::{Failure, Kind};
@@ -25,6 +25,8 @@ pub struct Wishes {
     pub from: Vec<Spec>,
     /// Those that are written.
     pub to: Vec<Wish>,
+    /// Those that files ask for and only other builders know.
+    pub notices: Vec<Diagnostic>,
 }
 
 /// A cache that is written.
@@ -60,7 +62,7 @@ impl Wishes {
             for text in &image.options.cache_from {
                 match parse(text, Way::From) {
                     Ok(spec) => wishes.reads(below(spec, &request.root)),
-                    Err(error) => diagnostics.push(wrong(&location, &error)),
+                    Err(error) => diagnostics.push(wrong(&location, &image.name, &error)),
                 }
             }
             for text in &image.options.cache_to {
@@ -71,10 +73,14 @@ impl Wishes {
                         spec: below(spec, &request.root),
                         location: Some(location.clone()),
                     }),
-                    Err(error) => diagnostics.push(wrong(&location, &error)),
+                    Err(error) => diagnostics.push(wrong(&location, &image.name, &error)),
                 }
             }
         }
+        let foreign = |diagnostic: &Diagnostic| diagnostic.severity == Severity::Warning;
+        (wishes.notices, diagnostics) = diagnostics.into_iter().partition(foreign);
+        wishes.notices.sort();
+        wishes.notices.dedup();
         wishes.given(request, flags)?;
         diagnostics.extend(wishes.shared());
         diagnostics.extend(wishes.over_images(request, names));
@@ -217,14 +223,6 @@ fn of_image(spec: &Spec, image: &str, platform: Option<&Platform>) -> Spec {
             Place::Folder { path, tag: joined(Some(tag)), digest }
         }
         Place::Inline => Place::Inline,
-        Place::Github(github) => {
-            let scope = Some(joined(Some(github.scope.as_deref().unwrap_or("buildkit"))));
-            Place::Github(bakehouse_plan::caches::spec::Github { scope, ..github.clone() })
-        }
-        Place::Bucket(bucket) => {
-            let names = bucket.names.iter().map(|name| joined(Some(name))).collect();
-            Place::Bucket(bakehouse_plan::caches::spec::Bucket { names, ..bucket.clone() })
-        }
     };
     Spec { place, ..spec.clone() }
 }
@@ -245,8 +243,16 @@ fn read(text: &str, way: Way, flag: &str) -> Result<Spec, Failure> {
         .map_err(|error| Failure::new(Kind::Usage, format!("{flag}: {error}")).hint(error.help()))
 }
 
-fn wrong(location: &Location, why: &bakehouse_plan::caches::spec::SpecError) -> Diagnostic {
-    error(Some(location), "bad-cache", why.to_string(), why.help())
+/// What only other builders know does not keep this one from building.
+fn wrong(location: &Location, image: &str, why: &SpecError) -> Diagnostic {
+    let message = format!("a cache of `{image}`: {why}");
+    let told = error(Some(location), "bad-cache", message, why.help());
+    match why {
+        SpecError::Kind { .. } => {
+            Diagnostic { severity: Severity::Warning, code: "cache-foreign".to_owned(), ..told }
+        }
+        _ => told,
+    }
 }
 
 fn error(location: Option<&Location>, code: &str, message: String, help: &str) -> Diagnostic {

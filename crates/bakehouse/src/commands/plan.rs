@@ -124,7 +124,8 @@ pub(super) fn caches(
         [] => std::slice::from_ref(own),
         some => some,
     };
-    let loaded = Loaded::read(&wishes.from, platforms, store, client);
+    let mut loaded = Loaded::read(&wishes.from, platforms, store, client);
+    loaded.notices.extend(wishes.notices.iter().cloned());
     Ok((wishes, Arc::new(loaded)))
 }
 

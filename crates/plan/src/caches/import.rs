@@ -267,3 +267,116 @@ fn within(what: &'static str, count: usize, limit: usize) -> Result<(), CacheFau
 fn position(at: usize) -> i64 {
     i64::try_from(at).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use bakehouse_model::oci::media_type;
+
+    use super::*;
+
+    fn blob(name: &str) -> Descriptor {
+        let mut blob = Descriptor::new(media_type::LAYER_GZIP, Digest::of(name), 1);
+        blob.annotations
+            .insert(UNCOMPRESSED.to_owned(), Digest::of(format!("{name} tar")).to_string());
+        blob
+    }
+
+    fn blobs(names: &[&str]) -> BTreeMap<Digest, Descriptor> {
+        names.iter().map(|name| (Digest::of(name), blob(name))).collect()
+    }
+
+    fn term<'a>(records: &'a BTreeSet<usize>, contents: Option<&'a Digest>) -> Term<'a> {
+        Term { records: Some(records), selector: None, contents }
+    }
+
+    /// A cache of a step `op` on a step `base`, with these layers and that result.
+    fn cache(layers: &str, result: &str) -> Cache {
+        let (base, op) = (of_op(&Digest::of("base")), of_op(&Digest::of("op")));
+        let text = format!(
+            r#"{{"layers":[{layers}],"records":[{{"digest":"{base}"}},
+            {{"digest":"{op}","inputs":[[{{"link":0}}]],{result}}}]}}"#
+        );
+        Cache::parse("c", text.as_bytes(), &blobs(&["a", "b"])).unwrap()
+    }
+
+    fn found(cache: &Cache) -> Option<usize> {
+        let base = cache.find(&Digest::of("base"), &[]);
+        let records = cache.find(&Digest::of("op"), &[term(&base, None)]);
+        assert_eq!((base.len(), records.len()), (1, 1));
+        cache.result(&records).map(|(_, layers)| layers.len())
+    }
+
+    #[test]
+    fn a_result_has_all_of_its_layers_or_is_none() {
+        let (a, b, gone) = (Digest::of("a"), Digest::of("b"), Digest::of("gone"));
+        let stacked = format!(r#"{{"blob":"{a}","parent":-1}},{{"blob":"{b}"}}"#);
+        let table = [
+            (stacked.clone(), r#""layers":[{"layer":1}]"#, Some(2)),
+            (stacked.clone(), r#""layers":[{"layer":0}]"#, Some(1)),
+            (stacked.clone(), r#""chains":[{"layers":[1,0]}]"#, Some(2)),
+            (stacked.clone(), r#""layers":[{"layer":7},{"layer":1}]"#, Some(2)),
+            // Positions that lead nowhere, loops, blobs that the manifest does not have.
+            (stacked.clone(), r#""layers":[{"layer":7}]"#, None),
+            (stacked.clone(), r#""layers":[{"layer":-1}]"#, None),
+            (stacked.clone(), r#""layers":[{"layer":-9223372036854775808}]"#, None),
+            (stacked, r#""chains":[{"layers":[]},{"layers":[0,9]}]"#, None),
+            (format!(r#"{{"blob":"{a}"}}"#), r#""layers":[{"layer":0}]"#, None),
+            (format!(r#"{{"blob":"{a}","parent":5}}"#), r#""layers":[{"layer":0}]"#, None),
+            (format!(r#"{{"blob":"{gone}","parent":-1}}"#), r#""layers":[{"layer":0}]"#, None),
+            (r#"{"blob":"../../etc","parent":-1}"#.to_owned(), r#""layers":[{"layer":0}]"#, None),
+        ];
+        for (layers, result, expected) in table {
+            assert_eq!(found(&cache(&layers, result)), expected, "{layers} {result}");
+        }
+    }
+
+    #[test]
+    fn a_step_is_found_by_what_gives_its_input_or_by_what_it_reads_and_by_nothing_else() {
+        let (op, contents) = (Digest::of("op"), Digest::of("contents"));
+        let (selector, other) = (Digest::of("/a"), Digest::of("/b"));
+        let text = format!(
+            r#"{{"records":[{{"digest":"{}"}},{{"digest":"{}"}},
+            {{"digest":"{}","inputs":[[{{"selector":"{selector}","link":0}},{{"link":1}},{{"link":9}}]]}}]}}"#,
+            of_op(&Digest::of("base")),
+            of_contents(&contents),
+            of_op(&op),
+        );
+        let cache = Cache::parse("c", text.as_bytes(), &BTreeMap::new()).unwrap();
+        let (base, none) = (cache.find(&Digest::of("base"), &[]), BTreeSet::new());
+        let find = |records, selector, contents: Option<&Digest>| {
+            let term = Term { records: Some(records), selector, contents };
+            !cache.find(&op, &[term]).is_empty()
+        };
+        assert!(find(&base, Some(&selector), None), "by the step below");
+        assert!(find(&none, Some(&other), Some(&contents)), "by contents");
+        assert!(!find(&base, Some(&other), None), "other paths");
+        assert!(!find(&base, None, None), "all of it");
+        assert!(!find(&none, Some(&selector), Some(&other)), "other contents");
+        assert!(cache.find(&op, &[]).is_empty() && cache.find(&other, &[]).is_empty());
+    }
+
+    #[test]
+    fn documents_that_are_none_or_too_large_are_refused() {
+        for text in ["", "{\"records\":[{\"digest\":1}]}", "{\"layers\":{}}"] {
+            let refused = Cache::parse("c", text.as_bytes(), &BTreeMap::new());
+            assert!(matches!(refused, Err(CacheFault::Malformed { .. })), "{text}");
+        }
+        let many = format!("{{\"records\":[{}{{}}]}}", "{},".repeat(MAX_RECORDS));
+        let refused = Cache::parse("c", many.as_bytes(), &BTreeMap::new()).unwrap_err();
+        assert!(matches!(refused, CacheFault::TooLarge { what: "records", .. }), "{refused}");
+        let links = format!("{}{{\"link\":0}}", "{\"link\":0},".repeat(MAX_LINKS));
+        let text = format!("{{\"records\":[{{\"inputs\":[[{links}]]}}]}}");
+        let refused = Cache::parse("c", text.as_bytes(), &BTreeMap::new()).unwrap_err();
+        assert!(matches!(refused, CacheFault::TooLarge { what: "links", .. }), "{refused}");
+    }
+
+    #[test]
+    fn the_layers_of_an_image_stand_on_each_other_in_its_own_cache() {
+        let layers = ["a", "b", "c"].map(|name| layer_of(&blob(name)).unwrap()).to_vec();
+        let op = Digest::of("op");
+        let text = format!(r#"[{{"digest":"{}","layers":[{{"layer":1}}]}}]"#, of_op(&op));
+        let cache = Cache::inline("i", text.as_bytes(), layers.clone()).unwrap();
+        let (_, found) = cache.result(&cache.find(&op, &[])).unwrap();
+        assert_eq!(found, layers[..2]);
+    }
+}

@@ -50,72 +50,6 @@ pub enum Place {
     },
     /// In the image itself.
     Inline,
-    /// In GitHub's cache service.
-    Github(Github),
-    /// In a bucket of objects.
-    Bucket(Bucket),
-}
-
-/// A cache in GitHub's cache service. What is not said is in the environment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Github {
-    /// Tells caches apart.
-    pub scope: Option<String>,
-    /// Address of the first version of the service.
-    pub url: Option<String>,
-    /// Address of the second version of the service.
-    pub url_v2: Option<String>,
-    /// The run's token.
-    pub token: Option<Secret>,
-}
-
-/// A cache in a bucket of objects. What is not said is in the environment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Bucket {
-    /// The bucket.
-    pub bucket: Option<String>,
-    /// Its region.
-    pub region: Option<String>,
-    /// Address of the service, where that is not Amazon's.
-    pub endpoint_url: Option<String>,
-    /// Whether the bucket's name stands in the path and not in the host.
-    pub use_path_style: bool,
-    /// Stands before every key.
-    pub prefix: String,
-    /// Stands before the names of manifests.
-    pub manifests_prefix: String,
-    /// Stands before digests of blobs.
-    pub blobs_prefix: String,
-    /// Names of the cache: all of them are written, the first is read.
-    pub names: Vec<String>,
-    /// The key's name.
-    pub access_key_id: Option<String>,
-    /// The key.
-    pub secret_access_key: Option<Secret>,
-    /// What a temporary key comes with.
-    pub session_token: Option<Secret>,
-}
-
-/// A text that is never shown.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps `text` from being shown.
-    pub fn new(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-
-    /// The text.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// Whether a cache is read or written.
@@ -131,8 +65,8 @@ pub enum Way {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SpecError {
-    /// There is no such kind.
-    #[error("a cache of type `{kind}` is not known")]
+    /// There is no such kind, or only others know it.
+    #[error("caches of type `{kind}` are neither read nor written")]
     Kind {
         /// What was written.
         kind: String,
@@ -175,7 +109,7 @@ impl SpecError {
     /// What to do about it.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Kind { .. } => "registry, local, inline, gha and s3 are",
+            Self::Kind { .. } => "those of type `registry`, `local` and `inline` are",
             Self::Field { .. } => "see the guide's page about caches for what there is",
             Self::Missing { .. } => "such as `type=registry,ref=registry.example/cache:app`",
             Self::Value { .. } => "write one of them, or leave it out",
@@ -193,8 +127,6 @@ pub fn parse(text: &str, way: Way) -> Result<Spec, SpecError> {
         "registry" => registry(&mut fields)?,
         "local" => folder(&mut fields, way)?,
         "inline" => Place::Inline,
-        "gha" => github(&mut fields),
-        "s3" => bucket(&mut fields)?,
         _ => return Err(SpecError::Kind { kind }),
     };
     let types = match fields.flag("oci-mediatypes")? {
@@ -249,40 +181,6 @@ fn folder(fields: &mut Fields, way: Way) -> Result<Place, SpecError> {
         })
     });
     Ok(Place::Folder { path, tag, digest: digest.transpose()? })
-}
-
-fn github(fields: &mut Fields) -> Place {
-    for ignored in ["repository", "ghtoken", "timeout", "version"] {
-        fields.take(ignored);
-    }
-    Place::Github(Github {
-        scope: fields.take("scope"),
-        url: fields.take("url"),
-        url_v2: fields.take("url_v2"),
-        token: fields.take("token").map(Secret),
-    })
-}
-
-fn bucket(fields: &mut Fields) -> Result<Place, SpecError> {
-    for ignored in ["touch_refresh", "upload_parallelism"] {
-        fields.take(ignored);
-    }
-    let names = fields.take("name").unwrap_or_else(|| "buildkit".to_owned());
-    Ok(Place::Bucket(Bucket {
-        bucket: fields.take("bucket"),
-        region: fields.take("region"),
-        endpoint_url: fields.take("endpoint_url"),
-        use_path_style: fields.flag("use_path_style")?.unwrap_or(false),
-        prefix: fields.take("prefix").unwrap_or_default(),
-        manifests_prefix: fields
-            .take("manifests_prefix")
-            .unwrap_or_else(|| "manifests/".to_owned()),
-        blobs_prefix: fields.take("blobs_prefix").unwrap_or_else(|| "blobs/".to_owned()),
-        names: names.split(';').map(str::to_owned).collect(),
-        access_key_id: fields.take("access_key_id"),
-        secret_access_key: fields.take("secret_access_key").map(Secret),
-        session_token: fields.take("session_token").map(Secret),
-    }))
 }
 
 /// The fields that nobody has taken yet.
@@ -386,13 +284,6 @@ impl fmt::Display for Place {
             Self::Folder { path, tag, digest: None } => write!(f, "{path}:{tag}"),
             Self::Folder { path, digest: Some(digest), .. } => write!(f, "{path}@{digest}"),
             Self::Inline => f.write_str("the image itself"),
-            Self::Github(github) => {
-                write!(f, "gha:{}", github.scope.as_deref().unwrap_or("buildkit"))
-            }
-            Self::Bucket(bucket) => {
-                let name = bucket.names.first().map_or("buildkit", String::as_str);
-                write!(f, "s3://{}/{}{name}", bucket.bucket.as_deref().unwrap_or(""), bucket.prefix)
-            }
         }
     }
 }
@@ -417,10 +308,7 @@ mod tests {
             ("type=local,dest=out/cache", "out/cache"),
             ("type=local,\"dest=out,cache\",tag=app", "out,cache:app"),
             ("type=inline", "the image itself"),
-            ("type=gha,scope=app,token=hush", "gha:app"),
-            ("type=gha", "gha:buildkit"),
-            ("type=s3,bucket=b,region=r,prefix=p/,name=a;b", "s3://b/p/a"),
-            ("type=azblob,name=x", "a cache of type `azblob` is not known"),
+            ("type=gha,scope=x", "caches of type `gha` are neither read nor written"),
             ("type=registry", "a cache of type `registry` needs `ref=`"),
             ("type=local,src=x", "a cache of type `local` needs `dest=`"),
             ("type=inline,mod=max", "a cache of type `inline` has no `mod`"),
@@ -450,14 +338,5 @@ mod tests {
         assert_eq!((index.image_manifest, index.types), (false, MediaTypes::Oci));
         let both = "type=registry,ref=r.example/c,image-manifest=true,oci-mediatypes=false";
         parse(both, Way::To).unwrap_err();
-    }
-
-    #[test]
-    fn nothing_secret_is_shown() {
-        let all = "type=s3,bucket=b,region=r,secret_access_key=hush,session_token=hush";
-        for text in [all, "type=gha,token=hush"] {
-            let spec = parse(text, Way::To).unwrap();
-            assert!(!format!("{spec:?} {}", spec.place).contains("hush"), "{text}");
-        }
     }
 }

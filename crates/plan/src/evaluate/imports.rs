@@ -59,6 +59,7 @@ impl<'g> Evaluation<'g> {
         if self.caches.is_empty() || node.no_cache || !key::is_shareable(node) {
             return vec![BTreeSet::new(); self.caches.len()];
         }
+        let aliases = key::aliases(node);
         let find = |(at, cache): (usize, &Cache)| {
             let mut terms = Vec::with_capacity(node.inputs.len());
             for (input, dep, contents) in self.inputs(index) {
@@ -69,7 +70,11 @@ impl<'g> Evaluation<'g> {
                     contents: contents.filter(|_| by_content).map(|contents| &contents.digest),
                 });
             }
-            cache.find(self.op(index), &terms)
+            let mut found = cache.find(self.op(index), &terms);
+            for alias in &aliases {
+                found.extend(cache.find(alias, &terms));
+            }
+            found
         };
         self.caches.iter().enumerate().map(find).collect()
     }

@@ -2,6 +2,8 @@
 //!
 //! Go's `encoding/json` escapes `<`, `>`, `&`, U+2028 and U+2029; [`escaped`] does the same.
 
+use bakehouse_model::Digest;
+use bakehouse_model::oci::Platform;
 use bakehouse_model::op::{
     Exec, File, FileAction, Mode, Mount, MountKind, Network, Owner, Principal, Security, Sharing,
 };
@@ -61,6 +63,18 @@ pub(super) fn exec(exec: &Exec, step: &Step) -> String {
     text(&mut out, "OSVersion", step.platform.os_version.as_deref().unwrap_or(""));
     out.push('}');
     out
+}
+
+/// `buildkit.source.v0:` and the digest of `{"Digest":…,"OS":…,"Arch":…}`.
+pub(super) fn named_image(digest: &Digest, platform: &Platform) -> String {
+    let mut out = String::from("{");
+    text(&mut out, "Digest", digest.as_str());
+    field(&mut out, "OS", json!(platform.os));
+    field(&mut out, "Arch", json!(platform.architecture));
+    text(&mut out, "Variant", platform.variant.as_deref().unwrap_or(""));
+    text(&mut out, "OSVersion", platform.os_version.as_deref().unwrap_or(""));
+    out.push('}');
+    format!("buildkit.source.v0:{}", Digest::of(out))
 }
 
 fn ulimit(limit: &bakehouse_model::op::Ulimit) -> String {
