@@ -7,7 +7,8 @@ use bakehouse_plan::lower::Settings;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &[u8]| {
-    let file = |path: &str| SourceFile { path: path.to_owned(), text: text.to_vec(), context: None };
+    let file =
+        |path: &str| SourceFile { path: path.to_owned(), text: text.to_vec(), context: None };
     let settings = Settings::new(Platform::linux("amd64"));
     let around = Surroundings {
         repository: "repo",
