@@ -36,6 +36,18 @@ pub struct Lookup<'a> {
     pub offline: bool,
 }
 
+/// Which index a manifest was last found in.
+const INDEX_BUCKET: &str = "image-index-v1";
+
+/// The manifest that an image came to when it was last looked up, and the index that it was
+/// found in; none if it was found in none.
+pub fn index_of(store: &Store, name: &str, platform: &Platform) -> Option<(Digest, Digest)> {
+    let reference = name.parse::<Reference>().ok()?;
+    let manifest = store.resolution(&reference, platform).ok()??.manifest;
+    let index = store.read_small(INDEX_BUCKET, manifest.as_str()).ok()??;
+    Some((manifest, std::str::from_utf8(&index).ok()?.parse().ok()?))
+}
+
 /// Look-ups that run at once.
 const AT_ONCE: usize = 16;
 
@@ -116,6 +128,11 @@ impl Lookup<'_> {
                 .insert(0, format!("the base image `{}` cannot be had", reference.familiar()));
             failure
         })?;
+        if let Some(index) = &resolved.index {
+            let manifest = resolved.manifest.digest.as_str();
+            // Losing it costs a hit in a cache of BuildKit's, and nothing else.
+            drop(self.store.write_small(INDEX_BUCKET, manifest, index.as_str().as_bytes()));
+        }
         let digest = resolved.manifest.digest;
         self.store.put_resolution(&reference, platform, &digest)?;
         let base = self.stored(&reference, platform, &digest)?;

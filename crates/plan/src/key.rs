@@ -224,10 +224,15 @@ pub fn op_digest(step: &Step) -> Digest {
 }
 
 /// Other digests that BuildKit may know a step's op by: it looks an image up by what its name
-/// points at before it knows the layers, and keeps whichever it found.
-pub fn aliases(step: &Step) -> Vec<Digest> {
+/// points at before it knows the layers, and keeps whichever it found. `index_of` says which
+/// index a manifest was found in.
+pub(crate) fn aliases<'a>(
+    step: &Step,
+    index_of: impl Fn(&Digest) -> Option<&'a Digest>,
+) -> Vec<Digest> {
     let Op::Source(Source::Image(image)) = &step.op else { return Vec::new() };
     let named = image.reference.digest().into_iter().chain([&image.manifest]);
+    let named = named.chain(index_of(&image.manifest));
     named.map(|digest| Digest::of(json::named_image(digest, &image.platform))).collect()
 }
 
@@ -602,10 +607,15 @@ mod tests {
             platform: Platform::linux("amd64"),
             chain: None,
         };
-        let step = step(Op::Source(Source::Image(source)), 0);
         // As a buildkitd's own record of its keys has it.
         let expected = "sha256:15fc89438903ccaab20aa021dd8e8449016ed364c63e045eef596a40eb71192a";
-        assert_eq!(aliases(&step), [expected.parse().unwrap()]);
+        let expected: Digest = expected.parse().unwrap();
+        let step_of = |source: &ImageSource| step(Op::Source(Source::Image(source.clone())), 0);
+        assert_eq!(aliases(&step_of(&source), |_| None), std::slice::from_ref(&expected));
+        let (index, manifest) = (source.manifest.clone(), Digest::of("in an index"));
+        let within = ImageSource { manifest: manifest.clone(), ..source };
+        let found = aliases(&step_of(&within), |of| (*of == manifest).then_some(&index));
+        assert_eq!((found.len(), found.last()), (2, Some(&expected)));
     }
 
     #[test]

@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bakehouse_model::op::{Op, Source};
-use bakehouse_model::{ExitCode, MissReason, StepInfo};
+use bakehouse_model::{Digest, ExitCode, MissReason, StepInfo};
 use bakehouse_plan::caches::Cache;
 use bakehouse_plan::evaluate::{Decision, Evaluation};
-use bakehouse_plan::fleet::{Fleet, LoweredFleet};
+use bakehouse_plan::fleet::{External, Fleet, LoweredFleet};
 use bakehouse_plan::graph::{Graph, StepIndex};
 use bakehouse_plan::schedule::Schedule;
 use bakehouse_plan::slot::Slot;
@@ -22,7 +22,7 @@ use bakehouse_registry::Client;
 use bakehouse_render::{Cause, CauseStep, Causes};
 use bakehouse_store::Store;
 
-use crate::bases::Lookup;
+use crate::bases::{self, Lookup};
 use crate::caches::wishes::Flags;
 use crate::caches::{Loaded, Wishes};
 use crate::cli::PlanArgs;
@@ -126,6 +126,13 @@ pub(super) fn caches(
     };
     let mut loaded = Loaded::read(&wishes.from, platforms, store, client);
     loaded.notices.extend(wishes.notices.iter().cloned());
+    let wanted = request.fleet.images.iter().filter(|image| request.wanted.contains(&image.name));
+    let bases = wanted.flat_map(|image| &image.external).map(External::question);
+    let indexes = bases.filter_map(|base| bases::index_of(store, &base.name, &base.platform));
+    let indexes: BTreeMap<Digest, Digest> = indexes.collect();
+    for cache in &mut loaded.caches {
+        cache.know_indexes(indexes.clone());
+    }
     Ok((wishes, Arc::new(loaded)))
 }
 

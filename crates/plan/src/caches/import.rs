@@ -47,6 +47,8 @@ pub struct Cache {
     layers: Vec<Place>,
     records: Vec<Record>,
     by_digest: BTreeMap<Digest, Vec<usize>>,
+    /// The index that a manifest was found in.
+    indexes: BTreeMap<Digest, Digest>,
 }
 
 /// A layer and the one below it; none for a layer that nothing is known of.
@@ -137,12 +139,23 @@ impl Cache {
         for (at, record) in records.iter().enumerate() {
             by_digest.entry(record.digest.clone()).or_default().push(at);
         }
-        Ok(Self { name: name.to_owned(), layers, records, by_digest })
+        let (name, indexes) = (name.to_owned(), BTreeMap::new());
+        Ok(Self { name, layers, records, by_digest, indexes })
     }
 
     /// What it is called.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Lets images be found also by the index that their manifest was found in.
+    pub fn know_indexes(&mut self, indexes: BTreeMap<Digest, Digest>) {
+        self.indexes = indexes;
+    }
+
+    /// The index that a manifest was found in.
+    pub(crate) fn index_of(&self, manifest: &Digest) -> Option<&Digest> {
+        self.indexes.get(manifest)
     }
 
     /// Every layer that it has.

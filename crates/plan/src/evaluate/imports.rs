@@ -59,7 +59,6 @@ impl<'g> Evaluation<'g> {
         if self.caches.is_empty() || node.no_cache || !key::is_shareable(node) {
             return vec![BTreeSet::new(); self.caches.len()];
         }
-        let aliases = key::aliases(node);
         let find = |(at, cache): (usize, &Cache)| {
             let mut terms = Vec::with_capacity(node.inputs.len());
             for (input, dep, contents) in self.inputs(index) {
@@ -71,8 +70,8 @@ impl<'g> Evaluation<'g> {
                 });
             }
             let mut found = cache.find(self.op(index), &terms);
-            for alias in &aliases {
-                found.extend(cache.find(alias, &terms));
+            for alias in key::aliases(node, |manifest| cache.index_of(manifest)) {
+                found.extend(cache.find(&alias, &terms));
             }
             found
         };
