@@ -75,9 +75,10 @@ buildkitd_both_ways() { # DIR REF
   local dir=$1 ref=$2 socket=unix://$WORK/buildkitd.sock
   cache_recipe "$dir" "*.md"
   printf '[registry."%s"]\n  http = true\n' "$REGISTRY" >"$dir.toml"
-  peers exec "$BUILDKITD" --config "$dir.toml" --root "$WORK/buildkitd" --addr "$socket" \
-    --oci-worker-net host >"$dir.buildkitd.log" 2>&1 &
-  local pid=$!
+  # The process writes its own number: that of the job is its parent's.
+  peers exec sh -c 'echo $$ >"$0"; exec "$@"' "$dir.pid" "$BUILDKITD" --config "$dir.toml" \
+    --root "$WORK/buildkitd" --addr "$socket" --oci-worker-net host >"$dir.buildkitd.log" 2>&1 &
+  local job=$!
   local build=(--frontend dockerfile.v0 --local "context=$dir" --local "dockerfile=$dir"
     --secret "id=token,src=$dir.token" --progress plain)
   local left=100
@@ -88,8 +89,8 @@ buildkitd_both_ways() { # DIR REF
   local code=0
   "$BUILDCTL" --addr "$socket" build "${build[@]}" --no-cache \
     --export-cache "type=registry,ref=$ref:max,mode=max" >"$dir.log" 2>&1 || code=1
-  kill "$pid"
-  wait "$pid" || true
+  kill "$(<"$dir.pid")"
+  wait "$job" || true
   ((code == 0)) || { cat "$dir.log"; return 1; }
   bake cache-c why "$(basename "$dir")" -f "$dir/Dockerfile" --context "$dir" \
     --cache-from "$ref:max" --format json >"$dir.json"
