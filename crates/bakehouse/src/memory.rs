@@ -10,6 +10,7 @@ use bakehouse_model::op::Output;
 use bakehouse_model::{Digest, Key, Record, Snapshot};
 use bakehouse_plan::evaluate::{Contents, Remembered};
 use bakehouse_plan::key::Selection;
+use bakehouse_plan::slot::{ByPath, Files};
 use bakehouse_run::{BackendError, Claim, Memory};
 use bakehouse_store::Store;
 use serde::{Deserialize, Serialize};
@@ -78,11 +79,11 @@ impl StoreMemory {
         if let Some(known) =
             known.and_then(|bytes| serde_json::from_slice::<KnownContents>(&bytes).ok())
         {
-            return Ok(Contents { digest: known.digest, files: known.files });
+            return Ok(Contents { digest: known.digest, files: known.files.into() });
         }
         let contents = self.read_contents(output, selections)?;
-        let known =
-            KnownContents { digest: contents.digest.clone(), files: contents.files.clone() };
+        let files = contents.files.all().clone();
+        let known = KnownContents { digest: contents.digest.clone(), files };
         let bytes = serde_json::to_vec(&known).expect("plain data");
         drop(self.store.write_small(CONTENT_BUCKET, &name, &bytes));
         Ok(contents)
@@ -94,26 +95,50 @@ impl StoreMemory {
         selections: &[Selection],
     ) -> Result<Contents, BackendError> {
         let tree = self.tree(output)?;
+        let selections: Vec<files::Selection> = selections.iter().map(selection).collect();
+        let told = |error: DigestError| missing(&error, output);
+        if let Tree::Context(_) = &tree {
+            let digest = |one| files::digest_alone(&tree, one, &DockerPatterns).map_err(told);
+            let digests: Vec<Digest> = selections.iter().map(digest).collect::<Result<_, _>>()?;
+            let files = Files::later(move || paths_of_context(&tree, &selections));
+            return Ok(Contents { digest: all(&digests), files });
+        }
+        // It is mounted only for now.
         let mut digests = Vec::with_capacity(selections.len());
-        let mut named = BTreeMap::new();
-        for one in selections {
-            let found = files::digest(&tree, &selection(one), &DockerPatterns)
-                .map_err(|error| missing(&error, output))?;
-            digests.push(found.digest.to_string());
-            let short = |digest: &Digest| digest.hex()[..16].to_owned();
-            // Paths of a context are told as people type them.
-            let shown = |path: &String| match output {
-                Output::Context { .. } => path.trim_start_matches('/').to_owned(),
-                Output::Snapshot { .. } => path.clone(),
-            };
-            named.extend(found.files.iter().map(|(path, digest)| (shown(path), short(digest))));
+        let mut named = ByPath::new();
+        for one in &selections {
+            let found = files::digest(&tree, one, &DockerPatterns).map_err(told)?;
+            digests.push(found.digest.clone());
+            named.extend(found.files.iter().map(|(path, digest)| (path.clone(), short(digest))));
         }
-        if named.len() > MAX_FILES {
-            named.clear();
-        }
-        let digest = Digest::of(digests.join("\0"));
-        Ok(Contents { digest, files: named })
+        Ok(Contents { digest: all(&digests), files: cut(named).into() })
     }
+}
+
+fn all(digests: &[Digest]) -> Digest {
+    let digests: Vec<&str> = digests.iter().map(Digest::as_str).collect();
+    Digest::of(digests.join("\0"))
+}
+
+fn short(digest: &Digest) -> String {
+    digest.hex()[..16].to_owned()
+}
+
+/// What was found at paths, unless that is too much to keep.
+fn cut(named: ByPath) -> ByPath {
+    if named.len() > MAX_FILES { ByPath::new() } else { named }
+}
+
+/// The digests of all paths in `selections`, as people type them.
+fn paths_of_context(tree: &Tree, selections: &[files::Selection]) -> ByPath {
+    let mut named = ByPath::new();
+    for one in selections {
+        // A file that went away meanwhile has nothing to tell.
+        let Ok(found) = files::digest(tree, one, &DockerPatterns) else { continue };
+        let shown = |path: &String| path.trim_start_matches('/').to_owned();
+        named.extend(found.files.iter().map(|(path, digest)| (shown(path), short(digest))));
+    }
+    cut(named)
 }
 
 fn missing(error: &DigestError, output: &Output) -> BackendError {

@@ -135,7 +135,7 @@ pub fn slots(store: &Store, graph: &Graph) -> Result<BTreeMap<String, Slot>, Fai
     let mut slots = BTreeMap::new();
     for (name, text) in store.slots(&names)? {
         // A slot of another version says nothing; the reason is then «never built».
-        if let Ok(slot) = serde_json::from_str(&text) {
+        if let Some(slot) = Slot::decode(text) {
             slots.insert(name, slot);
         }
     }

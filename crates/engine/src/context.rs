@@ -2,16 +2,17 @@
 //!
 //! A context is walked once per run, however many images are built from it: whoever asks
 //! [`Contexts`] for the same folder and the same patterns gets the same [`Context`].
-//! Digests of its files are remembered across runs by what `stat` says of them. Files
-//! are read where they are; a pipe, a socket or a device is never opened.
+//! Digests of selections and of single files are remembered across runs by what `stat` says
+//! of them. Files are read where they are; a pipe, a socket or a device is never opened.
 
+mod known;
 mod pattern;
 mod table;
 mod walk;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use bakehouse_model::Digest;
@@ -21,9 +22,11 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
+use known::Known;
+pub(crate) use known::State;
 pub use pattern::{Matcher, PatternError, Patterns, Verdict};
 pub(crate) use table::Raw;
-pub use table::StatTable;
+use table::StatTable;
 
 use crate::files::entry::{Entry, Meta};
 use crate::files::{ContentDigest, Selection, TreeError};
@@ -38,7 +41,7 @@ pub struct Context {
     root: OwnedFd,
     meta: Meta,
     listings: Vec<Listing>,
-    table: Arc<StatTable>,
+    memory: Arc<Remembered>,
     walked_at: SystemTime,
     digests: Mutex<HashMap<Selection, Arc<ContentDigest>>>,
 }
@@ -77,9 +80,17 @@ pub enum ContextError {
 
 /// The contexts of one run, each walked once, and what is remembered of their files.
 pub struct Contexts {
-    load: Box<Load>,
-    tables: Mutex<HashMap<String, Arc<StatTable>>>,
+    load: Arc<Load>,
+    memories: Mutex<HashMap<String, Arc<Remembered>>>,
     walked: Mutex<HashMap<Folder, Arc<Slot>>>,
+}
+
+/// What is remembered of the files of one folder, read when somebody asks for it.
+struct Remembered {
+    name: String,
+    load: Arc<Load>,
+    files: OnceLock<StatTable>,
+    selections: OnceLock<Known>,
 }
 
 /// Finds the table that was saved under a name; see [`Contexts::changed_tables`].
@@ -97,7 +108,7 @@ impl std::fmt::Debug for Contexts {
 impl Contexts {
     /// Nothing walked yet. `load` gives the bytes last saved under a name, if any.
     pub fn new(load: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
-        Self { load: Box::new(load), tables: Mutex::default(), walked: Mutex::default() }
+        Self { load: Arc::new(load), memories: Mutex::default(), walked: Mutex::default() }
     }
 
     /// The context, walked now if nobody asked for it before.
@@ -113,7 +124,7 @@ impl Contexts {
         if let Some(context) = &*walked {
             return Ok(Arc::clone(context));
         }
-        let context = Arc::new(Context::walk(source, patterns, self.table(&source.root))?);
+        let context = Arc::new(Context::walk(source, patterns, self.memory(&source.root))?);
         *walked = Some(Arc::clone(&context));
         Ok(context)
     }
@@ -133,28 +144,65 @@ impl Contexts {
 
     /// The tables to save, by name. They count as saved from here on.
     pub fn changed_tables(&self) -> Vec<(String, Vec<u8>)> {
-        let tables = lock(&self.tables);
-        let changed = tables.iter().filter(|(_, table)| table.is_changed());
-        changed.map(|(name, table)| (name.clone(), table.encode())).collect()
+        lock(&self.memories).values().flat_map(|memory| memory.changed()).collect()
     }
 
-    fn table(&self, root: &str) -> Arc<StatTable> {
+    fn memory(&self, root: &str) -> Arc<Remembered> {
         let name = Digest::of(root).hex().to_owned();
-        let mut tables = lock(&self.tables);
-        let table = tables.entry(name).or_insert_with_key(|name| {
-            let saved = (self.load)(name).and_then(|bytes| StatTable::decode(&bytes));
-            Arc::new(saved.unwrap_or_default())
+        let mut memories = lock(&self.memories);
+        let memory = memories.entry(name).or_insert_with_key(|name| {
+            Arc::new(Remembered {
+                name: name.clone(),
+                load: Arc::clone(&self.load),
+                files: OnceLock::new(),
+                selections: OnceLock::new(),
+            })
         });
-        Arc::clone(table)
+        Arc::clone(memory)
+    }
+}
+
+impl std::fmt::Debug for Remembered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remembered").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Remembered {
+    fn files(&self) -> &StatTable {
+        self.files.get_or_init(|| {
+            let saved = (self.load)(&self.name).and_then(|bytes| StatTable::decode(&bytes));
+            saved.unwrap_or_default()
+        })
+    }
+
+    fn selections(&self) -> &Known {
+        self.selections.get_or_init(|| {
+            let saved = (self.load)(&self.selections_name()).and_then(|it| Known::decode(&it));
+            saved.unwrap_or_default()
+        })
+    }
+
+    fn selections_name(&self) -> String {
+        format!("{}-selections", self.name)
+    }
+
+    /// What is to be saved, by name.
+    fn changed(&self) -> Vec<(String, Vec<u8>)> {
+        let files = self.files.get().filter(|table| table.is_changed());
+        let selections = self.selections.get().filter(|known| known.is_changed());
+        let files = files.map(|table| (self.name.clone(), table.encode()));
+        let selections = selections.map(|known| (self.selections_name(), known.encode()));
+        files.into_iter().chain(selections).collect()
     }
 }
 
 impl Context {
-    /// Walks the folder. `table` is what is known of its files.
-    pub fn walk(
+    /// Walks the folder.
+    fn walk(
         source: &ContextSource,
         patterns: &dyn Patterns,
-        table: Arc<StatTable>,
+        memory: Arc<Remembered>,
     ) -> Result<Self, ContextError> {
         let name = || source.name.clone();
         let ignore = if source.ignore.is_empty() {
@@ -175,7 +223,7 @@ impl Context {
         let walked_at = SystemTime::now();
         let listings = walk(root.as_fd(), ignore.as_deref())
             .map_err(|source| ContextError::Walk { name: name(), source })?;
-        Ok(Self { root, meta, listings, table, walked_at, digests: Mutex::default() })
+        Ok(Self { root, meta, listings, memory, walked_at, digests: Mutex::default() })
     }
 
     /// How many files, directories and links it has.
@@ -207,12 +255,37 @@ impl Context {
 
     /// The digest of what is at `path` and is as `meta` says, if it was remembered.
     pub(crate) fn remembered(&self, path: &[u8], meta: &Meta) -> Option<Raw> {
-        self.table.get(path, meta)
+        self.memory.files().get(path, meta)
     }
 
     /// Remembers a digest for this run and the next.
     pub(crate) fn remember(&self, path: &[u8], meta: &Meta, digest: Raw) {
-        self.table.put(path, meta, self.walked_at, digest);
+        self.memory.files().put(path, meta, self.walked_at, digest);
+    }
+
+    /// What a selection and the files that it is made from are now; none if that takes more
+    /// than a look at one folder.
+    pub(crate) fn state(&self, selection: &Selection) -> Option<State> {
+        let base = selection.base();
+        let root;
+        let (top, listing) = if base.is_empty() {
+            root = Entry { name: Vec::new(), meta: self.meta, link: None };
+            (&root, Some(0))
+        } else {
+            let node = self.node(&base)?;
+            (&node.entry, node.listing)
+        };
+        known::state(selection, (top, listing), &self.listings, self.walked_at)
+    }
+
+    /// The digest that a selection had in this state.
+    pub(crate) fn known(&self, state: &State) -> Option<Raw> {
+        self.memory.selections().get(state)
+    }
+
+    /// Remembers the digest of a selection for the next run.
+    pub(crate) fn know(&self, state: &State, digest: Raw) {
+        self.memory.selections().put(state, digest);
     }
 
     /// What was computed for the same selection before.

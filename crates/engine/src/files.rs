@@ -26,7 +26,7 @@ use bakehouse_model::op::{self, FileAction};
 use thiserror::Error;
 
 pub use archive::ArchiveError;
-pub use digest::{ContentDigest, DigestError, Selection, digest};
+pub use digest::{ContentDigest, DigestError, Selection, digest, digest_alone};
 pub use mode::ModeError;
 pub use owner::OWNER_XATTR;
 pub use tree::{Mounted, Tree, TreeError};

@@ -23,7 +23,7 @@ use crate::caches::{Cache, Import};
 use crate::gitaddress::GitAddress;
 use crate::graph::{Graph, StepIndex};
 use crate::key::{self, Dependency, Part, Selection};
-use crate::slot::{self, Slot, SlotInput};
+use crate::slot::{self, Files, Slot, SlotInput};
 
 /// Something the evaluation has to know to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,12 +55,12 @@ pub enum Remembered {
 }
 
 /// The contents of the selected paths of an input.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Contents {
     /// Of all of them.
     pub digest: Digest,
     /// Of each path, to say which one changed; may be cut short.
-    pub files: BTreeMap<String, String>,
+    pub files: Files,
 }
 
 /// Where a step stands.

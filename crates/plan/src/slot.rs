@@ -3,11 +3,16 @@
 //! A slot decides nothing; keys do. It only turns «this key is not known» into a reason
 //! that a person can act on.
 
+mod files;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bakehouse_model::op::{Op, Source};
 use bakehouse_model::{Digest, Key, MissReason, PathChange, StepId};
 use serde::{Deserialize, Serialize};
+
+pub use files::{ByPath, Files};
 
 /// What a run saw at one place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,10 +42,42 @@ impl Slot {
         });
         self != known && !less
     }
+
+    /// The slot as text: a line for all of it, and one for the paths of each input of which the
+    /// contents are known.
+    pub fn encode(&self) -> String {
+        let mut text = serde_json::to_string(self).expect("a slot has only string keys");
+        for input in &self.inputs {
+            if let SlotInput::Contents { files, .. } = input {
+                text.push('\n');
+                text.push_str(&serde_json::to_string(files.all()).expect("paths are strings"));
+            }
+        }
+        text
+    }
+
+    /// Reads what [`Self::encode`] wrote, the paths only once they are asked for; none if it is
+    /// something else.
+    pub fn decode(text: String) -> Option<Self> {
+        let text: Arc<str> = text.into();
+        let mut slot: Self = serde_json::from_str(text.lines().next()?).ok()?;
+        let mut line = 0;
+        for input in &mut slot.inputs {
+            if let SlotInput::Contents { files, .. } = input {
+                line += 1;
+                let text = Arc::clone(&text);
+                *files = Files::later(move || {
+                    let paths = text.lines().nth(line);
+                    paths.and_then(|it| serde_json::from_str(it).ok()).unwrap_or_default()
+                });
+            }
+        }
+        Some(slot)
+    }
 }
 
 /// What a run saw of an input.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "kebab-case")]
 pub enum SlotInput {
     /// Its key.
@@ -53,9 +90,23 @@ pub enum SlotInput {
         /// Of all of them.
         digest: Digest,
         /// Of each.
-        files: BTreeMap<String, String>,
+        #[serde(skip)]
+        files: Files,
     },
 }
+
+impl PartialEq for SlotInput {
+    /// Contents of one digest have the same paths.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Key { key: a }, Self::Key { key: b }) => a == b,
+            (Self::Contents { digest: a, .. }, Self::Contents { digest: b, .. }) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for SlotInput {}
 
 /// An input of the step in question.
 pub(crate) struct Need<'a> {
@@ -87,9 +138,9 @@ pub(crate) fn reason(before: &Slot, now: &Slot, needs: &[Need<'_>]) -> MissReaso
         match (then, today) {
             (a, b) if a == b => {}
             (SlotInput::Contents { files: a, .. }, SlotInput::Contents { files: b, .. })
-                if a != b =>
+                if a.all() != b.all() =>
             {
-                return first_change(a, b);
+                return first_change(a.all(), b.all());
             }
             // Lists of files may be cut short: then only the input as a whole can be named.
             _ => {
@@ -142,7 +193,7 @@ fn first_variable(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) ->
 }
 
 /// The first path that differs, of two lists that do.
-fn first_change(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> MissReason {
+fn first_change(a: &ByPath, b: &ByPath) -> MissReason {
     let changed = changes(a, b);
     let (path, change) = changed.first().expect("lists that differ have a path that does");
     MissReason::InputChanged {
@@ -153,10 +204,7 @@ fn first_change(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> M
 }
 
 /// Every path that differs: what is new or changed by name, then what is gone.
-fn changes(
-    a: &BTreeMap<String, String>,
-    b: &BTreeMap<String, String>,
-) -> Vec<(String, PathChange)> {
+fn changes(a: &ByPath, b: &ByPath) -> Vec<(String, PathChange)> {
     let mut changed: Vec<(&String, PathChange)> = Vec::new();
     for (path, digest) in b {
         match a.get(path) {
@@ -175,6 +223,7 @@ pub fn changed_paths(before: &Slot, now: &Slot) -> Vec<(String, PathChange)> {
     let pairs = before.inputs.iter().zip(&now.inputs);
     let differ = pairs.filter_map(|pair| match pair {
         (SlotInput::Contents { files: a, .. }, SlotInput::Contents { files: b, .. }) => {
+            let (a, b) = (a.all(), b.all());
             (a != b).then(|| changes(a, b))
         }
         _ => None,
@@ -189,6 +238,25 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_slot_is_read_back_with_its_paths() {
+        let inputs =
+            vec![contents(&[("a", "1"), ("line\nbreak", "2")]), key("k"), contents(&[("b", "3")])];
+        let known = slot("COPY . .", &[("A", "1")], inputs);
+        let read = Slot::decode(known.encode()).unwrap();
+        assert_eq!(read, known);
+        let paths = |slot: &Slot, input: usize| match &slot.inputs[input] {
+            SlotInput::Contents { files, .. } => files.all().clone(),
+            SlotInput::Key { .. } => ByPath::new(),
+        };
+        assert!((0..3).all(|input| paths(&read, input) == paths(&known, input)));
+        assert_eq!(paths(&read, 2).len(), 1);
+        assert!(Slot::decode("{}".to_owned()).is_none());
+        assert!(Slot::decode(String::new()).is_none());
+        let cut = known.encode().lines().next().unwrap().to_owned();
+        assert!(paths(&Slot::decode(cut).unwrap(), 0).is_empty(), "paths only explain");
+    }
+
     fn slot(text: &str, variables: &[(&str, &str)], inputs: Vec<SlotInput>) -> Slot {
         let pairs = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Slot {
@@ -202,7 +270,10 @@ mod tests {
 
     fn contents(files: &[(&str, &str)]) -> SlotInput {
         let pairs = files.iter().map(|(path, digest)| ((*path).to_owned(), (*digest).to_owned()));
-        SlotInput::Contents { digest: Digest::of(format!("{files:?}")), files: pairs.collect() }
+        SlotInput::Contents {
+            digest: Digest::of(format!("{files:?}")),
+            files: pairs.collect::<ByPath>().into(),
+        }
     }
 
     fn key(text: &str) -> SlotInput {
@@ -284,8 +355,10 @@ mod tests {
             let now = slot("COPY", &[], vec![contents(files)]);
             assert_eq!(reason(&before, &now, &needs), expected, "{files:?}");
         }
-        let cut =
-            |text: &str| SlotInput::Contents { digest: Digest::of(text), files: BTreeMap::new() };
+        let cut = |text: &str| SlotInput::Contents {
+            digest: Digest::of(text),
+            files: super::Files::default(),
+        };
         let before = slot("COPY", &[], vec![cut("1")]);
         let now = slot("COPY", &[], vec![cut("2")]);
         assert_eq!(reason(&before, &now, &needs), MissReason::NeedChanged { step: step.clone() });

@@ -158,8 +158,10 @@ fn decide(lowered: &LoweredFleet) -> usize {
             match question {
                 Question::Records(keys) => evaluation.remember(&keys.iter().map(found).collect()),
                 Question::Content { step, input, .. } => {
-                    let contents =
-                        Contents { digest: Digest::of("contents"), files: BTreeMap::new() };
+                    let contents = Contents {
+                        digest: Digest::of("contents"),
+                        files: bakehouse_plan::slot::Files::default(),
+                    };
                     evaluation.content(step, input, contents);
                 }
             }

@@ -296,8 +296,8 @@ fn remember(store: &Store, memory: &StoreMemory, planned: &Planned<'_>, outcomes
             // What was found in the cache may not have been looked into as what was built was.
             let news = |name: &String| known.get(name).is_none_or(|k| slot.tells_more_than(k));
             let names: Vec<String> = graph.step(step).slots().filter(news).collect();
-            let text = (!names.is_empty()).then(|| serde_json::to_string(&slot).ok()).flatten();
-            names.into_iter().filter_map(move |name| Some((name, text.clone()?)))
+            let text = if names.is_empty() { String::new() } else { slot.encode() };
+            names.into_iter().map(move |name| (name, text.clone()))
         })
         .collect();
     drop(store.put_slots(&slots));

@@ -6,12 +6,13 @@
 //! read anew either way. A memory that is lost or damaged costs a walk.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bakehouse_model::Digest;
 use bakehouse_store::Store;
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, CWD, FileType};
 use serde::{Deserialize, Serialize};
 
 const BUCKET: &str = "walks-v1";
@@ -20,14 +21,17 @@ const BUCKET: &str = "walks-v1";
 const SETTLED_NANOS: i128 = 2_000_000_000;
 /// What a folder's own files that say what is left out are called, git's private one last.
 const IGNORE_FILES: [&str; 3] = [".gitignore", ".ignore", ".git/info/exclude"];
+/// Stands in no path from the root.
+const BETWEEN: &str = "//";
 /// Fewer folders than this are looked at before a thread has started.
 const MIN_PER_THREAD: usize = 256;
 
 /// A walk, as it is kept.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Walk {
-    /// The folders that were read, from the root, which is the first and has no name.
-    pub(super) folders: Vec<String>,
+    /// The folders that were read, from the root, which has no name, with [`BETWEEN`] them: one
+    /// text is read faster than many.
+    folders: String,
     /// The files that say what of the folders is left out.
     ignores: Vec<PathBuf>,
     /// The names that were found, from the root.
@@ -44,8 +48,7 @@ impl Walk {
     pub(super) fn recall(root: &Path, store: &Store) -> Option<Self> {
         let bytes = store.read_small(BUCKET, &key(root)).ok()??;
         let walk: Self = serde_json::from_slice(&bytes).ok()?;
-        let stamps = stamps(&walk.watched(root));
-        (digest(&stamps) == walk.stamps).then_some(walk)
+        (digest(&walk.look(root)) == walk.stamps).then_some(walk)
     }
 
     /// Remembers what a walk of `root` that began at `began` has found.
@@ -56,8 +59,9 @@ impl Walk {
         store: &Store,
     ) {
         let Some(ignores) = ignores(root, &folders) else { return };
+        let folders = folders.join(BETWEEN);
         let mut walk = Self { folders, ignores, names, stamps: Digest::of("") };
-        let stamps = stamps(&walk.watched(root));
+        let stamps = walk.look(root);
         if !stamps.iter().flatten().all(|stamp| is_settled(stamp, began)) {
             return;
         }
@@ -67,11 +71,14 @@ impl Walk {
         drop(store.write_small(BUCKET, &key(root), &bytes));
     }
 
-    /// All whose state decides what a walk finds, those above the root too.
-    fn watched(&self, root: &Path) -> Vec<PathBuf> {
-        let folders = self.folders.iter().map(|folder| root.join(folder));
+    /// The state of all that decides what a walk finds, above the root too.
+    fn look(&self, root: &Path) -> Vec<Stamp> {
+        let Ok(top) = fs::File::open(root) else { return vec![None] };
+        let folders: Vec<&Path> = self.folders.split(BETWEEN).map(Path::new).collect();
+        let mut stamps = stamps(&top, &folders);
         let above = root.ancestors().skip(1).flat_map(within);
-        folders.chain(self.ignores.iter().cloned()).chain(above).collect()
+        stamps.extend(self.ignores.iter().cloned().chain(above).map(|path| stamp(CWD, &path)));
+        stamps
     }
 }
 
@@ -105,14 +112,14 @@ fn key(root: &Path) -> String {
     Digest::of(text).hex().to_owned()
 }
 
-/// The state of each path, looked up on several threads if they are many.
-fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
+/// The state of each folder below `top`, looked up on several threads if they are many.
+fn stamps(top: &fs::File, folders: &[&Path]) -> Vec<Stamp> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(paths.len() / MIN_PER_THREAD).max(1);
-    let share = paths.len().div_ceil(threads).max(1);
-    let look = |share: &[PathBuf]| share.iter().map(|path| stamp(path)).collect::<Vec<Stamp>>();
+    let threads = cores.min(folders.len() / MIN_PER_THREAD).max(1);
+    let share = folders.len().div_ceil(threads).max(1);
+    let look = |share: &[&Path]| share.iter().map(|path| stamp(top, path)).collect::<Vec<Stamp>>();
     std::thread::scope(|scope| {
-        let mut shares = paths.chunks(share);
+        let mut shares = folders.chunks(share);
         let first = shares.next().unwrap_or_default();
         let others: Vec<_> = shares.map(|share| scope.spawn(move || look(share))).collect();
         let mut all = look(first);
@@ -123,16 +130,17 @@ fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
     })
 }
 
-fn stamp(path: &Path) -> Stamp {
-    let meta = fs::metadata(path).ok()?;
-    let nanos = |secs: i64, nanos: i64| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
+fn stamp(top: impl AsFd, path: &Path) -> Stamp {
+    let meta = rustix::fs::statat(top, path, AtFlags::EMPTY_PATH).ok()?;
+    let is_folder = FileType::from_raw_mode(meta.st_mode).is_dir();
+    let nanos = |secs: i64, nanos: u64| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
     Some((
-        meta.dev(),
-        meta.ino(),
+        meta.st_dev,
+        meta.st_ino,
         // The size of a folder says nothing, and differs between file systems.
-        if meta.is_dir() { 0 } else { meta.size() },
-        nanos(meta.mtime(), meta.mtime_nsec()),
-        nanos(meta.ctime(), meta.ctime_nsec()),
+        if is_folder { 0 } else { u64::try_from(meta.st_size).unwrap_or(0) },
+        nanos(meta.st_mtime, meta.st_mtime_nsec),
+        nanos(meta.st_ctime, meta.st_ctime_nsec),
     ))
 }
 

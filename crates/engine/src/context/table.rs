@@ -31,7 +31,7 @@ pub(crate) type Raw = [u8; 32];
 
 /// The table of one folder.
 #[derive(Debug, Default)]
-pub struct StatTable {
+pub(super) struct StatTable {
     records: Mutex<Records>,
 }
 
@@ -74,12 +74,12 @@ impl StatTable {
     }
 
     /// Whether there is something to save.
-    pub fn is_changed(&self) -> bool {
+    pub(super) fn is_changed(&self) -> bool {
         self.lock().changed
     }
 
     /// The table as it is written to disk; from now on it counts as unchanged.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut records = self.lock();
         records.changed = false;
         let seen = records.by_path.values().filter(|record| record.seen).count();
@@ -101,7 +101,7 @@ impl StatTable {
     }
 
     /// Reads what [`Self::encode`] wrote; none if it is anything else.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (body, check) = bytes.split_last_chunk::<32>()?;
         if Sha256::digest(body).as_slice() != check {
             return None;
@@ -128,7 +128,7 @@ impl StatTable {
 }
 
 /// Whether any later change of the file would show in its times.
-fn is_settled(meta: &Meta, looked_at: SystemTime) -> bool {
+pub(super) fn is_settled(meta: &Meta, looked_at: SystemTime) -> bool {
     let Ok(now) = looked_at.duration_since(UNIX_EPOCH) else { return false };
     let now = i128::try_from(now.as_nanos()).unwrap_or(i128::MAX);
     let coarse = meta.mtime.nanos == 0 && meta.ctime.nanos == 0;

@@ -5,6 +5,7 @@
 //! is entered only if a `!` pattern could take back something in it. Nothing is opened
 //! but directories, and one that is ignored may be unreadable.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::fd::{AsFd, BorrowedFd};
@@ -43,10 +44,11 @@ struct Job {
     verdict: Option<Verdict>,
 }
 
+/// Directories that a thread had too many of, for those that have none.
 #[derive(Debug, Default)]
 struct Queue {
     jobs: Vec<Job>,
-    next_id: usize,
+    /// Threads that may still come by more.
     busy: usize,
     failed: Option<TreeError>,
 }
@@ -54,8 +56,12 @@ struct Queue {
 struct Walk<'w> {
     root: BorrowedFd<'w>,
     ignore: Option<&'w dyn Matcher>,
+    next_id: AtomicUsize,
     queue: Mutex<Queue>,
     changed: Condvar,
+    /// How many threads wait for the queue.
+    idle: AtomicUsize,
+    stopped: AtomicBool,
 }
 
 /// Lists everything below `root`; the first listing is the root's.
@@ -64,8 +70,15 @@ pub(super) fn walk(
     ignore: Option<&dyn Matcher>,
 ) -> Result<Vec<Listing>, TreeError> {
     let first = Job { id: 0, path: Vec::new(), ignored: false, verdict: None };
-    let queue = Queue { jobs: vec![first], next_id: 1, ..Queue::default() };
-    let walk = Walk { root, ignore, queue: Mutex::new(queue), changed: Condvar::new() };
+    let walk = Walk {
+        root,
+        ignore,
+        next_id: AtomicUsize::new(1),
+        queue: Mutex::new(Queue { jobs: vec![first], ..Queue::default() }),
+        changed: Condvar::new(),
+        idle: AtomicUsize::new(0),
+        stopped: AtomicBool::new(false),
+    };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     let mut found = std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| walk.work())).collect();
@@ -104,27 +117,33 @@ impl Walk<'_> {
     /// Reads directories until there are no more.
     fn work(&self) -> Vec<(usize, Listing)> {
         let mut done = Vec::new();
-        while let Some(job) = self.take() {
-            let id = job.id;
-            let result = self.read(&job);
-            let mut queue = self.lock();
-            queue.busy -= 1;
-            match result {
-                Ok((mut listing, below)) => {
-                    queue.add(&mut listing, below);
-                    done.push((id, listing));
+        while let Some(first) = self.take() {
+            let mut own = vec![first];
+            while let Some(job) = own.pop().filter(|_| !self.stopped.load(Ordering::Relaxed)) {
+                match self.read(&job) {
+                    Ok((mut listing, below)) => {
+                        own.extend(self.numbered(&mut listing, below));
+                        done.push((job.id, listing));
+                    }
+                    Err(error) => {
+                        self.stopped.store(true, Ordering::Relaxed);
+                        self.lock().failed.get_or_insert(error);
+                    }
                 }
-                Err(error) => {
-                    queue.jobs.clear();
-                    queue.failed.get_or_insert(error);
+                if own.len() > 1 && self.idle.load(Ordering::Relaxed) > 0 {
+                    // The first ones are the highest, and have the most below them.
+                    let half = own.len() / 2;
+                    self.lock().jobs.extend(own.drain(..half));
+                    self.changed.notify_all();
                 }
             }
-            drop(queue);
+            self.lock().busy -= 1;
             self.changed.notify_all();
         }
         done
     }
 
+    /// A directory that another thread left; none once nobody can leave any more.
     fn take(&self) -> Option<Job> {
         let mut queue = self.lock();
         loop {
@@ -138,8 +157,20 @@ impl Walk<'_> {
             if queue.busy == 0 {
                 return None;
             }
+            self.idle.fetch_add(1, Ordering::Relaxed);
             queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            self.idle.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Numbers the directories in `listing`, after the one that they are in.
+    fn numbered(&self, listing: &mut Listing, mut jobs: Vec<Job>) -> Vec<Job> {
+        let dirs = listing.nodes.iter_mut().filter_map(|node| node.listing.as_mut());
+        for (below, job) in dirs.zip(&mut jobs) {
+            job.id = self.next_id.fetch_add(1, Ordering::Relaxed);
+            *below = job.id;
+        }
+        jobs
     }
 
     /// One directory, and jobs for those in it, in the order of its nodes that are
@@ -217,17 +248,4 @@ struct Candidate {
     name: Vec<u8>,
     ignored: bool,
     verdict: Option<Verdict>,
-}
-
-impl Queue {
-    /// Numbers the directories in `listing` and queues them.
-    fn add(&mut self, listing: &mut Listing, jobs: Vec<Job>) {
-        let dirs = listing.nodes.iter_mut().filter_map(|node| node.listing.as_mut());
-        for (below, mut job) in dirs.zip(jobs) {
-            job.id = self.next_id;
-            *below = self.next_id;
-            self.next_id += 1;
-            self.jobs.push(job);
-        }
-    }
 }

@@ -61,8 +61,19 @@ impl From<&op::Copy> for Selection {
 }
 
 impl Selection {
+    /// Whether it is a path and all below it.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.has_wildcard() && self.include.is_empty() && self.exclude.is_empty()
+    }
+
+    /// The path below which all of it is.
+    pub(crate) fn base(&self) -> Vec<u8> {
+        let path = clean(self.path.as_bytes());
+        if self.wildcard { split_wildcards(&path).0 } else { path }
+    }
+
     /// Whether the path is to be matched, not looked up.
-    pub(super) fn has_wildcard(&self) -> bool {
+    pub(crate) fn has_wildcard(&self) -> bool {
         self.wildcard && !split_wildcards(self.path.as_bytes()).1.is_empty()
     }
 }
@@ -110,18 +121,45 @@ pub fn digest(
     {
         return Ok(known);
     }
-    let selected =
-        selection.has_wildcard() || !selection.include.is_empty() || !selection.exclude.is_empty();
-    let digest = Arc::new(if selected {
-        digest_list(tree, selection, patterns)?
-    } else {
+    let digest = Arc::new(if selection.is_plain() {
         let path = clean(selection.path.as_bytes());
         digest_path(tree, &path, selection.follow)?
+    } else {
+        digest_list(tree, selection, patterns)?
     });
     if let Tree::Context(context) = tree {
         context.keep(selection, &digest);
     }
     Ok(digest)
+}
+
+/// The content key of `selection` alone: no file of a context is looked at again while `stat`
+/// says that all of them are as they were.
+pub fn digest_alone(
+    tree: &Tree,
+    selection: &Selection,
+    patterns: &dyn Patterns,
+) -> Result<Digest, DigestError> {
+    let Tree::Context(context) = tree else {
+        return digest(tree, selection, patterns).map(|found| found.digest.clone());
+    };
+    let state = context.state(selection);
+    if let Some(known) = state.as_ref().and_then(|state| context.known(state)) {
+        return Ok(typed(&known));
+    }
+    let found = digest(tree, selection, patterns)?.digest.clone();
+    if let Some((state, raw)) = state.zip(raw(&found)) {
+        context.know(&state, raw);
+    }
+    Ok(found)
+}
+
+fn raw(digest: &Digest) -> Option<Raw> {
+    let mut raw = Raw::default();
+    for (byte, digits) in raw.iter_mut().zip(digest.hex().as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(raw)
 }
 
 /// The digest of one path and all below it.

@@ -59,7 +59,7 @@ impl World {
             digests.push(format!("{files:?}"));
             files.extend(before);
         }
-        Contents { digest: Digest::of(digests.join("\0")), files }
+        Contents { digest: Digest::of(digests.join("\0")), files: files.into() }
     }
 
     fn answer(&self, evaluation: &mut Evaluation<'_>) {

@@ -201,7 +201,7 @@ impl Memory for Fake<'_> {
         let name = self.names.lock().unwrap()[snapshot].clone();
         let text = self.files.lock().unwrap().get(&name).cloned().unwrap_or(name);
         let digest = Digest::of(format!("{text} {selections:?}"));
-        Ok(Contents { digest, files: BTreeMap::new() })
+        Ok(Contents { digest, files: bakehouse_plan::slot::Files::default() })
     }
 
     fn keep(&self, keys: &[Key], record: &Record) -> Result<(), BackendError> {
