@@ -9,5 +9,6 @@ mod secrets;
 pub use emulators::Emulators;
 pub(crate) use engine::ALONE;
 pub use engine::EngineBackend;
+pub use fetch::Fetched;
 pub(crate) use fetch::client_error;
 pub use secrets::{Secrets, SshAgents};

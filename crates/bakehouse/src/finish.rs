@@ -23,7 +23,7 @@ use bakehouse_store::Store;
 use bakehouse_store::layout::{LayoutImage, MAX_DOCUMENT};
 use serde_json::Value;
 
-use crate::backends::client_error;
+use crate::backends::{Fetched, client_error};
 use crate::caches::export::to_base64;
 use crate::memory::store_error;
 use crate::outputs::{Level, Outputs, Packing, Wanted};
@@ -82,6 +82,8 @@ pub struct Finisher {
     pub plans: BTreeMap<String, Plan>,
     /// Where the Docker Engine is.
     pub docker: String,
+    /// What the run fetched.
+    pub fetched: Arc<Fetched>,
     layers: LayerExports,
     /// Manifests of images whose other platforms are not all made yet.
     parts: Mutex<BTreeMap<String, BTreeMap<String, Made>>>,
@@ -111,6 +113,7 @@ impl Finisher {
             wanted,
             plans,
             docker,
+            fetched: Arc::default(),
             layers,
             parts: Mutex::default(),
             made: Mutex::default(),

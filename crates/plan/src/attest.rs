@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::assemble;
 
-pub use provenance::{Invocation, Mode, at, provenance};
+pub use provenance::{Invocation, Mode, at, git_address, http_address, pin, provenance};
 pub use purl::image as package_url;
 
 /// The predicate type of [`provenance`]: SLSA's, version 1.

@@ -15,7 +15,7 @@
 //! who asked. The op's text follows the JSON that BuildKit's solver hashes
 //! (`CacheMap` of `solver/llbsolver/ops`), so that keys can be shared with it.
 
-mod json;
+pub(crate) mod json;
 
 use std::collections::BTreeMap;
 

@@ -17,6 +17,7 @@ use bakehouse_run::{Backend, BackendError, Built, Log};
 use bakehouse_store::{LayerMeta, LayerStage, Store};
 
 use super::emulators::Emulators;
+use super::fetch::Fetched;
 use super::secrets::{Secrets, SshAgents};
 use crate::caches::Loaded;
 use crate::context::now_ms;
@@ -38,6 +39,8 @@ pub struct EngineBackend {
     pub secrets: Secrets,
     /// What `--ssh` gave.
     pub ssh: SshAgents,
+    /// What was fetched, for whoever tells what images were made of.
+    pub fetched: Arc<Fetched>,
     /// Who runs programs of other machines.
     pub emulators: Emulators,
     /// What each process tree may use.

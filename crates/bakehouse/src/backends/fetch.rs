@@ -1,14 +1,17 @@
 //! Sources: images, files from URLs, Git checkouts.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bakehouse_engine::snapshot;
 use bakehouse_model::oci::{ImageConfig, Manifest};
 use bakehouse_model::op::{GitSource, HttpSource, ImageSource};
 use bakehouse_model::{Digest, Snapshot, Stream, TransferKind};
+use bakehouse_plan::attest;
 use bakehouse_run::{BackendError, Built, Log};
 
 use super::engine::{EngineBackend, commit};
@@ -79,6 +82,7 @@ impl EngineBackend {
         let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(modified);
         file.set_modified(modified).map_err(failed)?;
         let layer = commit(stage)?;
+        self.fetched.note(attest::http_address(http), got.digest.hex());
         let name = format!("{} {} {}", http.file_name, got.digest, got.last_modified.unwrap_or(0));
         let snapshot = Snapshot::default().with(layer);
         Ok(Built { snapshot, fetched: Some(Digest::of(name)) })
@@ -98,9 +102,28 @@ impl EngineBackend {
         let mut say = |line: &str| log.line(Stream::Stderr, line.to_owned());
         let commit_id = checkout(git, (&work, &stage.fs()), &mut say).map_err(checkout_error)?;
         let layer = commit(stage)?;
+        self.fetched.note(attest::git_address(git), &commit_id);
         let name = format!("{commit_id} {:?} {}", git.subdir, git.keep_git_dir);
         let snapshot = Snapshot::default().with(layer);
         Ok(Built { snapshot, fetched: Some(Digest::of(name)) })
+    }
+}
+
+/// What this run fetched: the digests of files and the commits of repositories, by address.
+#[derive(Debug, Default)]
+pub struct Fetched {
+    known: Mutex<BTreeMap<String, String>>,
+}
+
+impl Fetched {
+    fn note(&self, address: String, hex: &str) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(address, hex.to_owned());
+    }
+
+    /// All of it, so far.
+    pub fn all(&self) -> BTreeMap<String, String> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -132,6 +132,7 @@ pub fn build(
         client: client.clone(),
         secrets,
         ssh,
+        fetched: Arc::clone(&finisher.fetched),
         emulators,
         limits: limits.step,
         loaded: Arc::clone(&loaded),

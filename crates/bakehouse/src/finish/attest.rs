@@ -31,6 +31,7 @@ impl Finisher {
             layers.push(self.statement(attest::SPDX, &document, plan, made)?);
         }
         if let Some(mut predicate) = plan.provenance.clone() {
+            attest::pin(&mut predicate, &self.fetched.all());
             attest::at(&mut predicate, times(plan, record), &made.manifest.digest);
             layers.push(self.statement(attest::PROVENANCE, &predicate, plan, made)?);
         }

@@ -81,14 +81,15 @@ fn provenance_says_what_an_image_was_made_of() {
     let base = image::random_image(5, 1, 1000);
     registry.put_image("base", "1", &base);
     registry.put_file("/tool", b"tool", &[]);
-    let url = registry.url("/tool");
+    registry.put_file("/other", b"other", &[]);
+    let (url, other) = (registry.url("/tool"), registry.url("/other"));
     let sum = Digest::of("tool");
     place.write("a.txt", "a\n");
     place.write(
         "Dockerfile",
         format!(
             "FROM {}/base:1 AS app\nARG WHO\nLABEL who=$WHO\nCOPY a.txt /\n\
-             ADD --checksum={sum} {url} /tool\nFROM scratch\n",
+             ADD --checksum={sum} {url} /tool\nADD {other} /other\nFROM scratch\n",
             registry.host()
         ),
     );
@@ -112,6 +113,8 @@ fn provenance_says_what_an_image_was_made_of() {
         };
         assert!(has(&base.digest(), "/base@1?platform=linux%2F"), "{materials:?}");
         assert!(has(&sum, &url), "{materials:?}");
+        // What it is was not known before it was fetched.
+        assert!(has(&Digest::of("other"), &other), "{materials:?}");
         let request = &definition["externalParameters"]["request"];
         assert_eq!(request["args"]["target"], "app");
         let details = &statement["predicate"]["runDetails"];

@@ -296,12 +296,9 @@ impl Launch<'_> {
         let strings = |texts: &[String]| -> Result<Vec<CString>, std::ffi::NulError> {
             texts.iter().map(|text| CString::new(text.as_str())).collect()
         };
-        let (path, args) = match (registered, self.spec.args.as_slice()) {
-            (false, [name, rest @ ..]) => {
-                let own = [EMULATOR.to_owned(), "-0".to_owned(), name.clone(), path];
-                (EMULATOR.to_owned(), [&own, rest].concat())
-            }
-            (_, args) => (path, args.to_vec()),
+        let (path, args) = match registered {
+            true => (path, self.spec.args.clone()),
+            false => through_emulator(path, &self.spec.args),
         };
         let prepared = CString::new(path).and_then(|p| Ok((p, strings(&args)?, strings(&env)?)));
         match prepared {
@@ -311,6 +308,13 @@ impl Launch<'_> {
             Err(_) => fail(ProgramError::ZeroByte),
         }
     }
+}
+
+/// The command that has the emulator run `path` under the name it was called by.
+fn through_emulator(path: String, args: &[String]) -> (String, Vec<String>) {
+    let name = args.first().unwrap_or(&path).clone();
+    let own = [EMULATOR.to_owned(), "-0".to_owned(), name, path];
+    (EMULATOR.to_owned(), own.into_iter().chain(args.iter().skip(1).cloned()).collect())
 }
 
 /// Finds a command as a shell does: by path, or in the directories of `PATH`.
@@ -343,4 +347,17 @@ fn start_loopback() -> Result<(), Failure> {
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .doing("open a socket")?;
     sys::start_loopback(socket.as_fd()).doing("start the loopback interface")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EMULATOR, through_emulator};
+
+    #[test]
+    fn an_emulator_is_told_the_name_that_a_command_was_called_by() {
+        let args = ["sh", "-c", "true"].map(str::to_owned);
+        let (path, args) = through_emulator("/bin/sh".to_owned(), &args);
+        assert_eq!(path, EMULATOR);
+        assert_eq!(args, [EMULATOR, "-0", "sh", "/bin/sh", "-c", "true"]);
+    }
 }

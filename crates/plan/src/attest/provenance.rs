@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use bakehouse_model::Digest;
 use bakehouse_model::oci::Platform;
-use bakehouse_model::op::{Exec, MountKind, Network, Op, Source};
+use bakehouse_model::op::{Exec, GitSource, HttpSource, MountKind, Network, Op, Source};
 use serde_json::{Map, Value, json};
 
 use super::{purl, steps};
 use crate::graph::{Graph, StepIndex};
+use crate::key::json::base64;
 use crate::time::rfc3339_ms;
 
 /// What kind of build it was; says how the parameters are to be read.
@@ -199,7 +200,7 @@ impl<'a> Sources<'a> {
             Source::Context(context) => drop(self.locals.insert(&context.name, ())),
             Source::Http(http) => {
                 let digest = http.checksum.as_ref().map(|sum| ("sha256", sum.hex().to_owned()));
-                self.material(without_password(&http.url), digest);
+                self.material(http_address(http), digest);
             }
             Source::Git(git) => {
                 let named = [&git.checksum, &git.reference];
@@ -207,13 +208,8 @@ impl<'a> Sources<'a> {
                     matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
                 };
                 let commit = named.into_iter().flatten().find(is_commit);
-                let kind = |commit: &String| if commit.len() == 64 { "sha256" } else { "sha1" };
-                let digest = commit.map(|commit| (kind(commit), commit.clone()));
-                let remote = without_password(&git.remote);
-                let reference = git.reference.as_ref();
-                let uri =
-                    reference.map_or_else(|| remote.clone(), |name| format!("{remote}#{name}"));
-                self.material(uri, digest);
+                let digest = commit.map(|commit| (kind_of(commit), commit.clone()));
+                self.material(git_address(git), digest);
             }
         }
     }
@@ -228,6 +224,38 @@ impl<'a> Sources<'a> {
     }
 }
 
+/// What a digest with so many digits is.
+fn kind_of(hex: &str) -> &'static str {
+    if hex.len() == 64 { "sha256" } else { "sha1" }
+}
+
+/// How a download is called among the materials.
+pub fn http_address(http: &HttpSource) -> String {
+    without_password(&http.url)
+}
+
+/// How a repository is called among the materials.
+pub fn git_address(git: &GitSource) -> String {
+    let remote = without_password(&git.remote);
+    match &git.reference {
+        Some(name) => format!("{remote}#{name}"),
+        None => remote,
+    }
+}
+
+/// Says what was fetched, by address: the digest of a file, or the commit of a repository. What
+/// nobody could know before is known then.
+pub fn pin(predicate: &mut Value, fetched: &BTreeMap<String, String>) {
+    let definition = &mut predicate["buildDefinition"];
+    let materials = definition["resolvedDependencies"].as_array_mut().into_iter().flatten();
+    for material in materials.filter(|material| material["digest"].is_null()) {
+        let hex = material["uri"].as_str().and_then(|address| fetched.get(address));
+        if let Some(hex) = hex {
+            material["digest"] = json!({ kind_of(hex): hex });
+        }
+    }
+}
+
 /// An address without what may be a password.
 pub(super) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
@@ -238,21 +266,6 @@ pub(super) fn without_password(url: &str) -> String {
         }
         _ => url.to_owned(),
     }
-}
-
-/// As RFC 4648 has it.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let group = |part: &[u8]| {
-        let byte = |at: usize| u32::from(part.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        (0..4)
-            .map(|at| (bits >> (18 - 6 * at)) as usize & 63)
-            .enumerate()
-            .map(|(at, digit)| if at > part.len() { '=' } else { char::from(DIGITS[digit]) })
-            .collect::<String>()
-    };
-    bytes.chunks(3).map(group).collect()
 }
 
 #[cfg(test)]
@@ -274,10 +287,20 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_written_in_base64() {
-        for (text, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v")] {
-            assert_eq!(base64(text.as_bytes()), expected);
-        }
-        assert_eq!(base64(&[0xff, 0xfe, 0xfd, 0xfc]), "//79/A==");
+    fn what_was_fetched_is_filled_in_where_nothing_was_known() {
+        let materials = json!([
+            { "uri": "known", "digest": { "sha256": "x" } }, { "uri": "file" }, { "uri": "git" },
+            { "uri": "other" },
+        ]);
+        let mut predicate = json!({ "buildDefinition": { "resolvedDependencies": materials } });
+        let (file, commit) = ("f".repeat(64), "c".repeat(40));
+        let fetched = [("known", &file), ("file", &file), ("git", &commit)];
+        let fetched = fetched.map(|(address, hex)| (address.to_owned(), hex.clone())).into();
+        pin(&mut predicate, &fetched);
+        let told = &predicate["buildDefinition"]["resolvedDependencies"];
+        assert_eq!(told[0]["digest"]["sha256"], "x");
+        assert_eq!(told[1]["digest"]["sha256"], file);
+        assert_eq!(told[2]["digest"]["sha1"], commit);
+        assert!(told[3]["digest"].is_null());
     }
 }
