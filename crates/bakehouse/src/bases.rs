@@ -21,7 +21,9 @@ use bakehouse_store::layout::{Layout, LayoutError, MAX_DOCUMENT};
 use bakehouse_store::{Store, StoreError};
 
 use crate::failure::{Failure, Kind};
+use crate::memory::StoreMemory;
 use crate::request::NamedContext;
+use crate::request::Request;
 
 /// Looks bases up.
 #[derive(Debug)]
@@ -34,6 +36,20 @@ pub struct Lookup<'a> {
     pub pull: bool,
     /// Whether nobody may be asked.
     pub offline: bool,
+    /// Who reads contexts while images are lowered, so that they need not be waited for.
+    pub memory: Option<&'a StoreMemory>,
+}
+
+impl<'a> Lookup<'a> {
+    /// As `request` wants it, online; `memory` reads contexts meanwhile.
+    pub fn of(
+        request: &Request,
+        store: &'a Store,
+        client: &'a Client,
+        memory: Option<&'a StoreMemory>,
+    ) -> Self {
+        Self { store, client, pull: request.pull, offline: false, memory }
+    }
 }
 
 /// Which index a manifest was last found in.

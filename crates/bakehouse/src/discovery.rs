@@ -17,8 +17,13 @@ use bakehouse_store::Store;
 use ignore::{WalkBuilder, WalkState};
 use remembered::Walk;
 
+use crate::request::processors;
+
 /// The largest file that is read.
 const MAX_SIZE: u64 = 4 << 20;
+
+/// Fewer files than this are read before a thread has started.
+const MIN_PER_THREAD: usize = 32;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -58,13 +63,30 @@ pub fn find(root: &Path, store: Option<&Store>) -> Found {
             seen.names
         }
     };
-    for name in names {
-        if let Some(seen) = look_at(root, &name) {
-            found.take(seen);
-        }
+    for seen in look_at_all(root, &names) {
+        found.take(seen);
     }
     found.diagnostics.sort();
     found
+}
+
+/// Reads what `names` are, in their order, on several threads if they are many.
+fn look_at_all(root: &Path, names: &[PathBuf]) -> Vec<Seen> {
+    let threads = processors().min(names.len() / MIN_PER_THREAD).max(1);
+    let share = names.len().div_ceil(threads).max(1);
+    let look = |share: &[PathBuf]| -> Vec<Seen> {
+        share.iter().filter_map(|name| look_at(root, name)).collect()
+    };
+    std::thread::scope(|scope| {
+        let mut shares = names.chunks(share);
+        let first = shares.next().unwrap_or_default();
+        let others: Vec<_> = shares.map(|share| scope.spawn(move || look(share))).collect();
+        let mut all = look(first);
+        for other in others {
+            all.extend(other.join().expect("a thread that reads does not panic"));
+        }
+        all
+    })
 }
 
 /// The names below `root`, sorted; what cannot be read goes to `wrong`.

@@ -1,12 +1,13 @@
 //! What earlier runs made, as the evaluation asks for it: the store behind the run's door.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bakehouse_engine::Root;
 use bakehouse_engine::context::Contexts;
 use bakehouse_engine::files::{self, DigestError, Tree};
 use bakehouse_engine::snapshot::{MountOptions, Overlay};
-use bakehouse_model::op::Output;
+use bakehouse_model::op::{ContextSource, Output};
 use bakehouse_model::{Digest, Key, Record, Snapshot};
 use bakehouse_plan::evaluate::{Contents, Remembered};
 use bakehouse_plan::key::Selection;
@@ -28,7 +29,7 @@ const MAX_FILES: usize = 50_000;
 #[derive(Debug)]
 pub struct StoreMemory {
     store: Store,
-    contexts: Contexts,
+    contexts: Arc<Contexts>,
 }
 
 /// A content digest of a snapshot, which never changes.
@@ -44,7 +45,22 @@ impl StoreMemory {
         let cache = store.clone();
         let contexts =
             Contexts::new(move |name| cache.read_small(STAT_BUCKET, name).ok().flatten());
-        Self { store, contexts }
+        Self { store, contexts: Arc::new(contexts) }
+    }
+
+    /// Reads contexts while the caller does something else; whoever needs one waits for it. What
+    /// is wrong with one is told to those.
+    pub fn look_ahead(&self, sources: Vec<ContextSource>) {
+        let contexts = Arc::clone(&self.contexts);
+        if sources.is_empty() {
+            return;
+        }
+        // Nobody waits for it: what it has not read by the end, nobody needed.
+        drop(std::thread::spawn(move || {
+            for source in sources {
+                drop(contexts.open(&source, &DockerPatterns));
+            }
+        }));
     }
 
     /// The files of an output of a step.
@@ -174,11 +190,13 @@ fn selection(selection: &Selection) -> files::Selection {
 impl Memory for StoreMemory {
     fn records(&self, keys: &[Key]) -> Result<BTreeMap<Key, Remembered>, BackendError> {
         let found = self.store.records(keys).map_err(store_error)?;
+        let missing = keys.iter().zip(&found).filter(|(_, record)| record.is_none());
+        let swept = self.store.known_keys(missing.map(|(key, _)| key)).map_err(store_error)?;
         let mut remembered = BTreeMap::new();
         for (key, record) in keys.iter().zip(found) {
             let answer = match record {
                 Some(record) => Remembered::Found(record),
-                None if self.store.has_record(key).map_err(store_error)? => Remembered::Swept,
+                None if swept.contains(key) => Remembered::Swept,
                 None => Remembered::Nothing,
             };
             remembered.insert(key.clone(), answer);

@@ -43,6 +43,9 @@ pub fn lower_with_mistakes(
     lookup: &Lookup<'_>,
 ) -> Result<LoweredFleet, Failure> {
     let mut known = Known { roots: request.contexts()?, ..Known::default() };
+    if let Some(memory) = lookup.memory {
+        memory.look_ahead(request.copied(&known.roots));
+    }
     let platform = request.settings.platform.as_ref().unwrap_or(&request.settings.build_platform);
     for (name, context) in &request.named_contexts {
         known.contexts.insert(name.clone(), lookup.context(name, context, platform)?);

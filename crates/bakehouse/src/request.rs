@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use bakehouse_model::oci::Platform;
 use bakehouse_model::op::ContextSource;
 use bakehouse_model::{Diagnostic, Location, Severity};
+use bakehouse_plan::dockerfile::InstructionKind;
 use bakehouse_plan::fleet::{self, Class, Fleet, Image, Options};
 use bakehouse_plan::lower::Settings;
 use bakehouse_registry::Mirror;
@@ -169,6 +170,15 @@ impl Request {
             .collect()
     }
 
+    /// Those of `roots` that the wanted images copy from, each once.
+    pub fn copied(&self, roots: &BTreeMap<String, ContextSource>) -> Vec<ContextSource> {
+        let copies = |image: &&Image| self.wanted.contains(&image.name) && copies(image);
+        let images = self.fleet.images.iter().filter(copies);
+        let mut seen = BTreeSet::new();
+        let sources = images.filter_map(|image| roots.get(&image.name));
+        sources.filter(|source| seen.insert((&source.root, &source.ignore))).cloned().collect()
+    }
+
     /// What the contexts of the wanted images' own definitions are, by the image's name and
     /// the context's; those that are images of the fleet are not among them.
     pub fn own_contexts(&self) -> Result<BTreeMap<(String, String), NamedContext>, Failure> {
@@ -219,6 +229,16 @@ pub(crate) fn root(place: &Where, cx: &Context) -> Result<PathBuf, Failure> {
     };
     root.canonicalize().map_err(|error| {
         Failure::doing(Kind::Usage, format_args!("look into `{}`", root.display()), &error)
+    })
+}
+
+/// Whether an image copies something from its context.
+fn copies(image: &Image) -> bool {
+    let instructions = image.dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
+    instructions.into_iter().any(|instruction| match &instruction.kind {
+        InstructionKind::Copy(copy) => copy.from.is_none() && !copy.transfer.sources.is_empty(),
+        InstructionKind::Add(_) => true,
+        _ => false,
     })
 }
 

@@ -1,6 +1,6 @@
 //! What earlier runs made, and what it cost: rows by cache key and by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bakehouse_model::{Digest, Key, Record};
 use rusqlite::{OptionalExtension as _, Row, params};
@@ -30,10 +30,20 @@ impl Store {
         })
     }
 
-    /// Whether something is remembered under this key, even if its layers are gone.
-    pub fn has_record(&self, key: &Key) -> Result<bool, StoreError> {
+    /// Those of these keys under which something is remembered, even if its layers are gone.
+    pub fn known_keys<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k Key>,
+    ) -> Result<BTreeSet<&'k Key>, StoreError> {
         self.index().read(|rows, _| {
-            rows.prepare_cached("SELECT 1 FROM records WHERE key = ?1")?.exists([key.0.as_str()])
+            let mut select = rows.prepare_cached("SELECT 1 FROM records WHERE key = ?1")?;
+            let mut known = BTreeSet::new();
+            for key in keys {
+                if select.exists([key.0.as_str()])? {
+                    known.insert(key);
+                }
+            }
+            Ok(known)
         })
     }
 

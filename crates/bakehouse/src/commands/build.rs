@@ -106,9 +106,9 @@ pub fn build(
     let store = super::open_store(cx)?;
     let lease = store.lease()?;
     let client = super::client(request, &store, cx);
-    let lookup = Lookup { store: &store, client: &client, pull: request.pull, offline: false };
-    let lowered = planning::lower(request, &lookup)?;
     let memory = Arc::new(StoreMemory::new(store.clone()));
+    let lookup = Lookup::of(request, &store, &client, Some(&memory));
+    let lowered = planning::lower(request, &lookup)?;
     let slots = planning::slots(&store, &lowered.graph)?;
     let given = (args.shape.cache_from.as_slice(), args.cache_to.as_slice());
     let (wishes, loaded) = caches(request, given, &references, (&store, &client))?;

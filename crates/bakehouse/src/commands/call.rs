@@ -217,7 +217,8 @@ fn outline_json(outline: &Outline) -> Map<String, Value> {
 fn check(request: &Request, as_json: bool, cx: &mut Context) -> Result<ExitCode, Failure> {
     let store = super::open_store(cx)?;
     let client = super::client(request, &store, cx);
-    let lookup = Lookup { store: &store, client: &client, pull: request.pull, offline: false };
+    let lookup =
+        Lookup { store: &store, client: &client, pull: request.pull, offline: false, memory: None };
     let mut found = request.fleet.diagnostics.clone();
     if !request.fleet.has_errors() {
         found.extend(planning::lower_with_mistakes(request, &lookup)?.diagnostics);

@@ -89,10 +89,10 @@ pub fn run(args: &PlanArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     }
     let store = super::open_store(cx)?;
     let client = super::client(&request, &store, cx);
-    let lookup =
-        Lookup { store: &store, client: &client, pull: request.pull, offline: args.offline };
-    let lowered = planning::lower(&request, &lookup)?;
     let memory = StoreMemory::new(store.clone());
+    let lookup =
+        Lookup { offline: args.offline, ..Lookup::of(&request, &store, &client, Some(&memory)) };
+    let lowered = planning::lower(&request, &lookup)?;
     let slots = planning::slots(&store, &lowered.graph)?;
     let loaded = match args.offline {
         true => Arc::default(),

@@ -54,9 +54,9 @@ fn now(
     cx: &mut Context,
 ) -> Result<ExitCode, Failure> {
     let client = super::client(request, store, cx);
-    let lookup = Lookup { store, client: &client, pull: request.pull, offline: false };
-    let lowered = planning::lower(request, &lookup)?;
     let memory = StoreMemory::new(store.clone());
+    let lookup = Lookup::of(request, store, &client, Some(&memory));
+    let lowered = planning::lower(request, &lookup)?;
     let slots = planning::slots(store, &lowered.graph)?;
     let names = tags::names(request, &Wanted::default())?;
     let given = (args.shape.cache_from.as_slice(), [].as_slice());

@@ -15,6 +15,8 @@ use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, FileType};
 use serde::{Deserialize, Serialize};
 
+use crate::request::processors;
+
 const BUCKET: &str = "walks-v1";
 /// A change this soon after another could have the same time; old file systems keep whole
 /// seconds, or every second one.
@@ -114,8 +116,7 @@ fn key(root: &Path) -> String {
 
 /// The state of each folder below `top`, looked up on several threads if they are many.
 fn stamps(top: &fs::File, folders: &[&Path]) -> Vec<Stamp> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(folders.len() / MIN_PER_THREAD).max(1);
+    let threads = processors().min(folders.len() / MIN_PER_THREAD).max(1);
     let share = folders.len().div_ceil(threads).max(1);
     let look = |share: &[&Path]| share.iter().map(|path| stamp(top, path)).collect::<Vec<Stamp>>();
     std::thread::scope(|scope| {
