@@ -13,7 +13,7 @@ cache_recipe() { # DIR SOURCES: two stages with everything that a key is made of
   cat >"$1/Dockerfile" <<DOCKERFILE
 FROM $REGISTRY/library/busybox:latest AS builder
 ARG VERSION=1.2
-WORKDIR /work
+WORKDIR /made
 COPY src ./src
 RUN --mount=type=cache,target=/root/.cache --mount=type=cache,id=x,target=/var/x,sharing=locked \\
   echo "\$VERSION" >/root/.cache/v && cat src/* >out && cp out /var/x/
@@ -25,8 +25,8 @@ echo hello >hello
 EOF
 FROM $REGISTRY/library/busybox:latest
 WORKDIR /srv
-COPY --from=builder /work/out /work/listing /srv/
-COPY --from=builder --chown=12:34 /work/hello /srv/h/
+COPY --from=builder /made/out /made/listing /srv/
+COPY --from=builder --chown=12:34 /made/hello /srv/h/
 COPY <<EOF /srv/inline.txt
 in line
 EOF

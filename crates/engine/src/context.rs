@@ -12,6 +12,7 @@ mod walk;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -89,6 +90,8 @@ pub struct Contexts {
 struct Remembered {
     name: String,
     load: Arc<Load>,
+    /// The most entries that a walk of it has listed.
+    listed: AtomicUsize,
     files: OnceLock<StatTable>,
     selections: OnceLock<Known>,
 }
@@ -154,6 +157,7 @@ impl Contexts {
             Arc::new(Remembered {
                 name: name.clone(),
                 load: Arc::clone(&self.load),
+                listed: AtomicUsize::new(0),
                 files: OnceLock::new(),
                 selections: OnceLock::new(),
             })
@@ -191,7 +195,8 @@ impl Remembered {
     fn changed(&self) -> Vec<(String, Vec<u8>)> {
         let files = self.files.get().filter(|table| table.is_changed());
         let selections = self.selections.get().filter(|known| known.is_changed());
-        let files = files.map(|table| (self.name.clone(), table.encode()));
+        let listed = self.listed.load(Ordering::Relaxed);
+        let files = files.map(|table| (self.name.clone(), table.encode(listed)));
         let selections = selections.map(|known| (self.selections_name(), known.encode()));
         files.into_iter().chain(selections).collect()
     }
@@ -223,7 +228,9 @@ impl Context {
         let walked_at = SystemTime::now();
         let listings = walk(root.as_fd(), ignore.as_deref())
             .map_err(|source| ContextError::Walk { name: name(), source })?;
-        Ok(Self { root, meta, listings, memory, walked_at, digests: Mutex::default() })
+        let context = Self { root, meta, listings, memory, walked_at, digests: Mutex::default() };
+        context.memory.listed.fetch_max(context.len(), Ordering::Relaxed);
+        Ok(context)
     }
 
     /// How many files, directories and links it has.

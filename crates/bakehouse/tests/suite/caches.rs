@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::place::{Place, base};
 
-const STAGES: &str = "ARG BASE\nFROM $BASE AS builder\nWORKDIR /work\nCOPY src ./src\n\
+const STAGES: &str = "ARG BASE\nFROM $BASE AS builder\nWORKDIR /made\nCOPY src ./src\n\
     RUN --mount=type=cache,target=/c cat src/* >out && cp out /c/\n\
-    FROM $BASE\nCOPY --from=builder /work/out /srv/\nRUN cat /srv/out >/copy\n";
+    FROM $BASE\nCOPY --from=builder /made/out /srv/\nRUN cat /srv/out >/copy\n";
 
 /// A repository with two stages on a base of this registry.
 fn stages(place: &Place, registry: &TestRegistry) {

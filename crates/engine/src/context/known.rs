@@ -18,8 +18,8 @@ use crate::files::Selection;
 use crate::files::entry::{Entry, Meta};
 
 const MAGIC: &[u8; 8] = b"bksd\x01\0\0\0";
-/// Selections that were not asked for are kept up to this many times those that were.
-const MAX_UNSEEN_RATIO: usize = 4;
+/// States of selections that are kept though nobody asked for them: of 64 bytes each.
+const MAX_UNSEEN: usize = 8192;
 
 /// The digests of one folder's selections.
 #[derive(Debug, Default)]
@@ -70,8 +70,8 @@ impl Known {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut records = self.lock();
         records.changed = false;
-        let seen = records.by_state.values().filter(|record| record.seen).count();
-        if records.by_state.len() > seen.saturating_mul(MAX_UNSEEN_RATIO) {
+        let unseen = records.by_state.values().filter(|record| !record.seen).count();
+        if unseen > MAX_UNSEEN {
             records.by_state.retain(|_, record| record.seen);
         }
         let mut bytes = MAGIC.to_vec();
@@ -213,16 +213,20 @@ mod tests {
     }
 
     #[test]
-    fn selections_nobody_asks_for_are_forgotten_in_the_end() {
+    fn states_nobody_asks_for_are_forgotten_once_they_are_many() {
         let known = Known::default();
-        for key in 0..10 {
-            known.put(&State { key: [key; 32], is_settled: true }, [key; 32]);
+        let state = |number: usize| {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&number.to_le_bytes());
+            State { key, is_settled: true }
+        };
+        for number in 0..=MAX_UNSEEN + 1 {
+            known.put(&state(number), [1; 32]);
         }
         let read = Known::decode(&known.encode()).unwrap();
-        let first = State { key: [1; 32], is_settled: true };
-        assert!(read.get(&first).is_some());
-        let left = Known::decode(&read.encode()).unwrap();
-        assert!(left.get(&first).is_some());
-        assert!(left.get(&State { key: [2; 32], is_settled: true }).is_none());
+        assert!(read.get(&state(1)).is_some());
+        let read = Known::decode(&read.encode()).unwrap();
+        assert!(read.get(&state(1)).is_some());
+        assert!(read.get(&state(2)).is_none());
     }
 }

@@ -23,8 +23,8 @@ const VERSION: u32 = 1;
 const TICK_NANOS: i128 = 50_000_000;
 /// Old file systems keep whole seconds, or every second one.
 const COARSE_NANOS: i128 = 2_000_000_000;
-/// Records of files that were not seen are kept up to this many times those that were.
-const MAX_UNSEEN_RATIO: usize = 4;
+/// Records of files that nobody asked for are kept up to this many times what there is.
+const MAX_RATIO: usize = 4;
 
 /// A digest without its algorithm.
 pub(crate) type Raw = [u8; 32];
@@ -78,12 +78,12 @@ impl StatTable {
         self.lock().changed
     }
 
-    /// The table as it is written to disk; from now on it counts as unchanged.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// The table as it is written to disk; from now on it counts as unchanged. The folder has
+    /// `listed` entries, of which a run may ask for few.
+    pub(super) fn encode(&self, listed: usize) -> Vec<u8> {
         let mut records = self.lock();
         records.changed = false;
-        let seen = records.by_path.values().filter(|record| record.seen).count();
-        if records.by_path.len() > seen.saturating_mul(MAX_UNSEEN_RATIO) {
+        if records.by_path.len() > listed.saturating_mul(MAX_RATIO) {
             records.by_path.retain(|_, record| record.seen);
         }
         let mut sorted: Vec<_> = records.by_path.iter().collect();
@@ -286,11 +286,11 @@ mod tests {
             table.put(path, &known, at(100_000_000_000), [7; 32]);
         }
         assert!(table.is_changed());
-        let bytes = table.encode();
+        let bytes = table.encode(3);
         assert!(!table.is_changed());
         let read = StatTable::decode(&bytes).unwrap();
         assert_eq!(read.get(b"a/b", &known), Some([7; 32]));
-        assert_eq!(read.encode(), bytes);
+        assert_eq!(read.encode(3), bytes);
         for index in [0, 4, 20, bytes.len() - 1] {
             let mut damaged = bytes.clone();
             damaged[index] ^= 1;
@@ -298,5 +298,21 @@ mod tests {
         }
         assert!(StatTable::decode(&bytes[..bytes.len() - 1]).is_none());
         assert!(StatTable::decode(b"").is_none());
+    }
+
+    #[test]
+    fn files_nobody_asked_for_are_kept_while_the_folder_may_still_have_them() {
+        let known = meta((1, 1), (2, 3));
+        let table = StatTable::default();
+        for number in 0..40_u8 {
+            table.put(&[number], &known, at(100_000_000_000), [number; 32]);
+        }
+        let read = StatTable::decode(&table.encode(40)).unwrap();
+        assert!(read.get(&[1], &known).is_some());
+        let read = StatTable::decode(&read.encode(10)).unwrap();
+        assert!(read.get(&[2], &known).is_some());
+        let read = StatTable::decode(&read.encode(9)).unwrap();
+        assert!(read.get(&[2], &known).is_some());
+        assert!(read.get(&[3], &known).is_none());
     }
 }

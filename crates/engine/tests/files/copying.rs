@@ -11,7 +11,9 @@ use bakehouse_model::op::{self, FileAction, MakeDir, MakeFile, Mode, Principal};
 use rustix::fs::XattrFlags;
 
 use crate::patterns::Simple;
-use crate::stage::{Stage, attributes, by_name, chmod, copying, fill, listing, may_chown, owner};
+use crate::stage::{
+    Stage, attributes, by_name, chmod, copying, fill, listing, may_chown, owner, skip,
+};
 
 /// Source, destination's root before, copy, and what is there after or the error.
 type Row<'r> = (&'r [&'r str], &'r [&'r str], op::Copy, Result<&'r [&'r str], &'r str>);
@@ -367,6 +369,31 @@ fn files_and_directories_are_made_with_their_mode_and_stay_if_they_are_there() {
     assert_eq!((stats.files, stats.directories), (2, 4));
     let missing = stage.run(vec![file("/n/f", "")], &Tree::Empty).unwrap_err();
     assert_eq!(missing.to_string(), "cannot create `/n/f`");
+}
+
+#[test]
+fn a_file_that_changes_under_the_copy_is_told() {
+    // It is written to once the copy has opened it. A writer that comes too late proves nothing.
+    for _ in 0..20 {
+        let stage = Stage::new();
+        fs::write(stage.src("a"), vec![b'a'; 32 << 20]).unwrap();
+        let input = stage.context();
+        let (from, to) = (stage.src("a"), stage.root("x/a"));
+        let writer = std::thread::spawn(move || {
+            while !to.exists() {
+                std::hint::spin_loop();
+            }
+            let mut from = fs::OpenOptions::new().append(true).open(from).unwrap();
+            std::io::Write::write_all(&mut from, b"more").unwrap();
+            fs::metadata(to).unwrap().len() < 32 << 20
+        });
+        let stats = stage.run(vec![FileAction::Copy(copying("/", "/x/"))], &input).unwrap();
+        if writer.join().unwrap() {
+            assert_eq!(stats.changed, ["/a"]);
+            return;
+        }
+    }
+    skip("no writer came in time");
 }
 
 #[test]

@@ -48,12 +48,16 @@ impl Copier<'_, '_> {
     /// the source meanwhile.
     fn file(&mut self, at: &Visit) -> Result<Meta, FilesError> {
         let (mut from, opened) = self.source.open(&at.src)?;
-        if matches!(self.source, Tree::Context(_)) && !opened.same_version(&at.entry.meta) {
-            self.session.stats.changed.push(shown(&at.src));
-        }
         let mut to = self.session.target.create(&at.dest)?;
         if !self.clone(&from, &to, &opened) {
             self.session.stats.bytes += self.data(at, &mut from, &mut to)?;
+        }
+        // Only now: it may have changed between the first byte and the last.
+        if matches!(self.source, Tree::Context(_)) {
+            let read = Meta::at(&from, b"").map_err(|e| TreeError::io("look at", &at.src, e))?;
+            if !read.same_version(&at.entry.meta) {
+                self.session.stats.changed.push(shown(&at.src));
+            }
         }
         Ok(Meta { uid: at.entry.meta.uid, gid: at.entry.meta.gid, ..opened })
     }
