@@ -19,7 +19,7 @@ pub(crate) mod json;
 
 use std::collections::BTreeMap;
 
-use bakehouse_model::op::{Exec, File, FileAction, MountKind, Op, Owner, Principal, Source};
+use bakehouse_model::op::{self, Exec, File, FileAction, MountKind, Op, Owner, Principal, Source};
 use bakehouse_model::{Digest, Key};
 use serde::{Deserialize, Serialize};
 
@@ -81,9 +81,13 @@ fn exec_dependencies(exec: &Exec, deps: &mut [Dependency]) {
             dep.selections.push(Selection::plain(&mount.selector));
         }
     }
+    let shared = !mounts_are_ambiguous(exec);
     for (dep, names) in deps.iter_mut().zip(named) {
         // The names are in the order of the mounts, whatever is read of them.
         dep.selector = (!names.is_empty()).then(|| Digest::of(names.join("\0")));
+        if !shared {
+            continue;
+        }
         dedupe(&mut dep.selections);
         if dep.selections.iter().any(|selection| selection.path == "/") {
             dep.selections = vec![Selection { follow: false, ..Selection::plain("/") }];
@@ -96,14 +100,7 @@ fn file_dependencies(file: &File, deps: &mut [Dependency]) {
         let owner = match action {
             FileAction::Copy(copy) => {
                 if let Some(dep) = deps.get_mut(copy.input) {
-                    dep.selections.push(Selection {
-                        path: copy.src.clone(),
-                        follow: copy.follow_symlink,
-                        wildcard: copy.allow_wildcard && has_wildcards(&copy.src),
-                        include: copy.include_patterns.clone(),
-                        exclude: copy.exclude_patterns.clone(),
-                        required: copy.required_paths.clone(),
-                    });
+                    dep.selections.push(copied(copy));
                 }
                 copy.owner.as_ref()
             }
@@ -112,11 +109,14 @@ fn file_dependencies(file: &File, deps: &mut [Dependency]) {
         };
         owner_dependencies(owner, deps);
     }
+    let shared = !copies_are_ambiguous(file);
     for dep in deps.iter_mut().filter(|dep| !dep.selections.is_empty()) {
         let mut names: Vec<&str> = dep.selections.iter().map(|one| one.path.as_str()).collect();
         names.sort_unstable_by(|a, b| b.cmp(a));
         dep.selector = Some(Digest::of(names.join("\0")));
-        dedupe(&mut dep.selections);
+        if shared {
+            dedupe(&mut dep.selections);
+        }
     }
     if let Some(dep) = file.base.and_then(|base| deps.get_mut(base)) {
         dep.by_content = false;
@@ -124,7 +124,19 @@ fn file_dependencies(file: &File, deps: &mut [Dependency]) {
     }
 }
 
-/// In the order of their paths, without plain ones that are below another.
+/// What a copy reads of its input.
+fn copied(copy: &op::Copy) -> Selection {
+    Selection {
+        path: copy.src.clone(),
+        follow: copy.follow_symlink,
+        wildcard: copy.allow_wildcard && has_wildcards(&copy.src),
+        include: copy.include_patterns.clone(),
+        exclude: copy.exclude_patterns.clone(),
+        required: copy.required_paths.clone(),
+    }
+}
+
+/// In the order of their paths, without plain ones that are below another: as BuildKit has them.
 fn dedupe(selections: &mut Vec<Selection>) {
     let all = std::mem::take(selections);
     let (plain, filtered): (Vec<Selection>, Vec<Selection>) =
@@ -213,8 +225,14 @@ pub enum Part {
 pub fn op_digest(step: &Step) -> Digest {
     match &step.op {
         Op::Source(source) => Digest::of(source_text(source)),
+        Op::Exec(exec) if mounts_are_ambiguous(exec) => {
+            let mounts = exec.mounts.iter().map(|mount| (mount.input, &mount.selector));
+            let mounts: Vec<_> = mounts.collect();
+            let mounts = serde_json::to_string(&mounts).expect("plain fields");
+            Digest::of(format!("{}\0{mounts}", json::exec(exec, step)))
+        }
         Op::Exec(exec) => Digest::of(json::exec(exec, step)),
-        Op::File(file) if is_ambiguous(file) => {
+        Op::File(file) if copies_are_ambiguous(file) => {
             let whole = serde_json::to_string(&step.op).expect("ops have only string keys");
             Digest::of(whole)
         }
@@ -242,20 +260,54 @@ pub fn is_shareable(step: &Step) -> bool {
         Op::Source(Source::Image(image)) => image.chain.is_some(),
         // Others are known only once they are fetched.
         Op::Source(_) => false,
-        Op::Exec(_) | Op::Merge => true,
-        Op::File(file) => !is_ambiguous(file),
+        Op::Merge => true,
+        Op::Exec(exec) => !mounts_are_ambiguous(exec),
+        Op::File(file) => !copies_are_ambiguous(file),
     }
 }
 
-/// Whether BuildKit's key is that of other copies too. Its ops have only the last word of what
+/// Whether BuildKit's key is that of other mounts too: its op does not say which paths are
+/// mounted, and the digests of what they hold are in the order of the paths, without those that
+/// are below another. They tell which is where only if the mounts are in that order themselves.
+fn mounts_are_ambiguous(exec: &Exec) -> bool {
+    let mut read: BTreeMap<usize, Vec<Selection>> = BTreeMap::new();
+    for mount in exec.mounts.iter().filter(|mount| mount.kind != MountKind::Root) {
+        if let Some(input) = mount.input {
+            read.entry(input).or_default().push(Selection::plain(&mount.selector));
+        }
+    }
+    read.into_values().any(|mounted| {
+        let mut told = mounted.clone();
+        dedupe(&mut told);
+        told != mounted
+    })
+}
+
+/// Whether BuildKit's key is that of other copies too. Its ops have only the last name of what
 /// is copied. The rest is in the selector, but in no order, and not if the same input is
-/// written to.
-fn is_ambiguous(file: &File) -> bool {
-    let mut seen: BTreeMap<(usize, &str), &str> = BTreeMap::new();
-    file.actions.iter().any(|action| {
-        let FileAction::Copy(copy) = action else { return false };
-        let before = seen.insert((copy.input, json::base_name(&copy.src)), &copy.src);
-        file.base == Some(copy.input) || before.is_some_and(|src| src != copy.src)
+/// written to; and the digests of contents are in the order of the paths, without those that
+/// are below another.
+fn copies_are_ambiguous(file: &File) -> bool {
+    let mut read: BTreeMap<usize, Vec<Selection>> = BTreeMap::new();
+    for action in &file.actions {
+        let FileAction::Copy(copy) = action else { continue };
+        let selection = copied(copy);
+        let of_input = read.entry(copy.input).or_default();
+        if !of_input.contains(&selection) {
+            of_input.push(selection);
+        }
+    }
+    read.into_iter().any(|(input, mut copied)| {
+        let mut told = copied.clone();
+        dedupe(&mut told);
+        copied.sort_by(|a, b| json::base_name(&a.path).cmp(json::base_name(&b.path)));
+        let twice = |pair: &[Selection]| {
+            json::base_name(&pair[0].path) == json::base_name(&pair[1].path)
+                && pair[0].path != pair[1].path
+        };
+        let paths =
+            |all: &[Selection]| -> Vec<String> { all.iter().map(|one| one.path.clone()).collect() };
+        file.base == Some(input) || copied.windows(2).any(twice) || paths(&told) != paths(&copied)
     })
 }
 
@@ -476,6 +528,49 @@ mod tests {
                 expected.iter().map(|(by_content, paths)| (*by_content, paths.to_vec())).collect();
             assert_eq!(got, expected, "{op:?}");
         }
+    }
+
+    #[test]
+    fn what_another_step_reads_from_elsewhere_has_another_key() {
+        let bind = |selector: &str, dest: &str| mount(Some(1), selector, dest, MountKind::Bind);
+        let run = |mounts: Vec<Mount>| Op::Exec(exec(mounts));
+        let copies = |sources: &[&str]| {
+            let actions = sources.iter().map(|src| FileAction::Copy(copy(1, src)));
+            files(Some(0), actions.collect())
+        };
+        // Each pair reads the same contents, or nothing but what both have; the first of each
+        // may be in caches of others or not.
+        let pairs = [
+            (
+                run(vec![bind("/a", "/1"), bind("/b", "/2")]),
+                run(vec![bind("/b", "/1"), bind("/a", "/2")]),
+                true,
+            ),
+            (
+                run(vec![bind("/", "/s"), bind("/conf/dev", "/c")]),
+                run(vec![bind("/", "/s"), bind("/conf/prod", "/c")]),
+                false,
+            ),
+            (copies(&["/", "/conf/a/set"]), copies(&["/", "/conf/b/set"]), false),
+            (copies(&["/conf/a", "/data/b"]), copies(&["/data/a", "/conf/b"]), true),
+            (copies(&["/a/x", "/b/x"]), copies(&["/b/x", "/a/x"]), false),
+        ];
+        for (one, other, shared) in pairs {
+            let (one, other) = (step(one, 2), step(other, 2));
+            assert_ne!(op_digest(&one), op_digest(&other), "{:?}", other.op);
+            assert_eq!(is_shareable(&one), shared, "{:?}", one.op);
+            assert!(!is_shareable(&other), "{:?}", other.op);
+        }
+        let usual = step(copies(&["/package.json", "/package-lock.json"]), 2);
+        assert!(is_shareable(&usual));
+        // What is not told apart by the order of paths is read in its own.
+        let paths = |op: Op| {
+            let deps = dependencies(&step(op, 2));
+            deps[1].selections.iter().map(|one| one.path.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(paths(copies(&["/data/a", "/conf/b"])), ["/data/a", "/conf/b"]);
+        assert_eq!(paths(copies(&["/", "/conf/a/set"])), ["/", "/conf/a/set"]);
+        assert_eq!(paths(run(vec![bind("/b", "/1"), bind("/a", "/2")])), ["/b", "/a"]);
     }
 
     #[test]
