@@ -62,7 +62,7 @@ pub struct Where {
     /// Set a build argument; NAME alone takes it from the environment
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub build_arg: Vec<String>,
-    /// Let NAME stand for a folder, docker-image://REF, oci-layout://PATH[:TAG] or rootfs-tar://FILE
+    /// Let NAME stand for a folder, a Git repository, a URL, docker-image://REF, oci-layout://PATH[:TAG] or rootfs-tar://FILE
     #[arg(long, value_name = "NAME=WHAT")]
     pub build_context: Vec<String>,
     /// Build for these platforms; several make one index (default: this machine's)
@@ -167,7 +167,8 @@ pub struct LimitArgs {
 /// `bakehouse build`
 #[derive(Debug, Clone, Default, Args)]
 pub struct BuildArgs {
-    /// Images to build, with what they stand on (default: all)
+    /// Images to build, with what they stand on (default: all); or a context: a Git repository, an
+    /// archive behind a URL, - for standard input
     pub images: Vec<String>,
     /// Where to look
     #[command(flatten)]

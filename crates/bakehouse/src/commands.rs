@@ -31,7 +31,7 @@ fn client(request: &Request, store: &Store, cx: &Context) -> Client {
 }
 
 /// A client with the user's credentials and these mirrors.
-fn client_with(mirrors: &[Mirror], store: &Store, cx: &Context) -> Client {
+pub(crate) fn client_with(mirrors: &[Mirror], store: &Store, cx: &Context) -> Client {
     let folder = match cx.var("DOCKER_CONFIG") {
         Some(folder) => cx.cwd.join(folder),
         None => std::path::Path::new(cx.var("HOME").unwrap_or("/root")).join(".docker"),

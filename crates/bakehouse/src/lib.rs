@@ -26,6 +26,7 @@ pub mod outputs;
 pub mod patterns;
 pub mod planning;
 pub mod program;
+mod remote;
 pub mod request;
 pub mod sbom;
 pub mod signals;

@@ -38,6 +38,7 @@ use crate::limits::Limits;
 use crate::memory::StoreMemory;
 use crate::outputs::{Given, Wanted};
 use crate::planning;
+use crate::remote;
 use crate::request::{self, Request};
 use crate::tags::{self, Names};
 
@@ -59,6 +60,9 @@ pub fn run(args: &BuildArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     if args.print {
         return print_bake(args, cx);
     }
+    // What is brought here is gone when this ends.
+    let (args, _brought) = remote::bring(args, cx)?;
+    let args = &args;
     if args.check || args.call.is_some() {
         return super::call::run(args, cx);
     }

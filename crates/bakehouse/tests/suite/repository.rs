@@ -55,13 +55,13 @@ fn git(folder: &Path, args: &[&str]) -> String {
 }
 
 /// A server with `r.git` (a branch, a tag, a folder, a submodule), and its commits.
-struct Repository {
-    url: String,
+pub(crate) struct Repository {
+    pub(crate) url: String,
     first: String,
     second: String,
 }
 
-fn repository(place: &mut Place) -> Option<Repository> {
+pub(crate) fn repository(place: &mut Place) -> Option<Repository> {
     if Command::new("git").arg("--version").output().is_err() {
         skipped("there is no git");
         return None;
@@ -88,6 +88,13 @@ fn repository(place: &mut Place) -> Option<Repository> {
     git(&r, &["config", "-f", ".gitmodules", "submodule.part.url", "../part.git"]);
     git(&r, &["commit", "-q", "-a", "-m", "two"]);
     let second = git(&r, &["rev-parse", "HEAD"]);
+    git(&r, &["checkout", "-q", "-b", "with-file"]);
+    fs::create_dir(r.join("made")).unwrap();
+    fs::write(r.join("made/f"), "made\n").unwrap();
+    fs::write(r.join("made/Dockerfile"), "FROM scratch\nCOPY f /\n").unwrap();
+    git(&r, &["add", "made"]);
+    git(&r, &["commit", "-q", "-m", "three"]);
+    git(&r, &["checkout", "-q", "main"]);
     for name in ["r", "part"] {
         let bare = format!("{name}.git");
         git(&served, &["clone", "-q", "--bare", work.join(name).to_str().unwrap(), &bare]);

@@ -477,7 +477,7 @@ fn foreign_front_end(dockerfile: &Dockerfile) -> Option<String> {
     ];
     (!own.contains(&name)).then(|| {
         format!(
-            "its `# syntax={syntax}` is another front end, which only BuildKit can run: build it with Docker"
+            "its `# syntax={syntax}` is another front end, which only BuildKit can run: build it with `docker buildx build`"
         )
     })
 }

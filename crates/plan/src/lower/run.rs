@@ -86,7 +86,7 @@ impl Lowering<'_> {
                 place(),
                 "no-device",
                 format!("device `{}`: the embedded engine has no CDI devices", device.name),
-                "build this image with Docker",
+                "build this image with BuildKit (`docker buildx build`) on a machine that has them",
             )),
             None => Ok(()),
         }

@@ -181,7 +181,8 @@ impl<'a> Lowering<'a> {
             state.replaced = self.bases.named(name, &wanted);
         }
         state.platform = platform;
-        state.under = match self.names.get(&base_name.to_lowercase()) {
+        // Names of stages are kept in small letters, and `FROM` takes them as they are written.
+        state.under = match self.names.get(&base_name) {
             Some(base) if state.replaced.is_none() => Under::Stage(*base),
             None if base_name == "scratch" && state.replaced.is_none() => Under::Scratch,
             _ => Under::External,

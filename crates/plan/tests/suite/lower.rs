@@ -555,3 +555,13 @@ fn an_image_for_windows_takes_files_and_settings_and_refuses_what_would_run() {
         assert!(diagnostic.message.contains("BuildKit"), "{}", diagnostic.message);
     }
 }
+
+#[test]
+fn a_stage_is_named_in_any_case_but_by_from() {
+    let named = |text: &str| {
+        let told = Build::new().try_lower(text);
+        told.is_ok()
+    };
+    assert!(named("FROM base AS One\nFROM one\nCOPY --from=ONE /a /b"));
+    assert!(!named("FROM base AS One\nFROM One\nENV a=b"));
+}
