@@ -112,7 +112,12 @@ impl Request {
             }
             named.extend(meant);
         }
-        self.named = if images.is_empty() { self.buildable() } else { named };
+        self.named = match (images, &self.single) {
+            ([], None) => self.buildable(),
+            // What is named by its file is wanted even if it cannot be built: that is a failure.
+            ([], Some(_)) => self.fleet.images.iter().map(|image| image.name.clone()).collect(),
+            _ => named,
+        };
         self.wanted = self.fleet.with_needs(&self.named);
         let wanted = self.fleet.images.iter().filter(|image| self.wanted.contains(&image.name));
         self.pull |= wanted.into_iter().any(|image| image.options.pull);

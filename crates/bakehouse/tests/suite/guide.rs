@@ -245,6 +245,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "--allow network.host",
     ),
     ("`COPY` of a URL or a repository", "FROM scratch\nCOPY https://host/file /\n", "use ADD"),
+    ("a base without a name", "ARG A\nFROM $A\nENV a=b\n", "should not be blank"),
     ("a variable in `--from`", "FROM scratch\nARG A\nCOPY --from=$A / /\n", "begin a stage"),
     ("a source that is not there", "FROM scratch\nCOPY not-there /\n", "not found"),
     (
