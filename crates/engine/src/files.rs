@@ -29,11 +29,12 @@ pub use archive::ArchiveError;
 pub use digest::{ContentDigest, DigestError, Selection, digest, digest_alone};
 pub use mode::ModeError;
 pub use owner::OWNER_XATTR;
+pub use target::{Listing, ListingError};
 pub use tree::{Mounted, Tree, TreeError};
 
 use crate::Root;
 use crate::context::{PatternError, Patterns};
-use target::Target;
+use target::{Disk, Target};
 
 /// Why an input could not be had.
 pub type InputError = Box<dyn Error + Send + Sync>;
@@ -135,7 +136,7 @@ impl From<DigestError> for FilesError {
 
 /// What the actions of one run share.
 pub(crate) struct Session<'s> {
-    pub(crate) target: Target,
+    pub(crate) target: &'s dyn Target,
     pub(crate) options: Options<'s>,
     pub(crate) stats: Stats,
     inputs: &'s dyn Fn(usize) -> Result<Tree, InputError>,
@@ -151,17 +152,29 @@ pub fn run(
     inputs: &dyn Fn(usize) -> Result<Tree, InputError>,
     options: Options<'_>,
 ) -> Result<Stats, FilesError> {
-    let target = Target::new(base)?;
-    let mut session = Session { target, options, stats: Stats::default(), inputs };
-    for action in &op.actions {
-        match action {
-            FileAction::Copy(copy) => copy::copy(&mut session, copy)?,
-            FileAction::MakeFile(file) => make::file(&mut session, file)?,
-            FileAction::MakeDir(dir) => make::dir(&mut session, dir)?,
-        }
-    }
-    session.stats.refused_xattrs += session.target.refused_xattrs.get();
+    let disk = Disk::new(base)?;
+    let mut session = Session { target: &disk, options, stats: Stats::default(), inputs };
+    session.carry_out(op)?;
+    session.stats.refused_xattrs += disk.refused_xattrs.get();
     Ok(session.stats)
+}
+
+/// What [`run`] would make on top of `base`, as a list of its files; none if the op does more
+/// than add such as need only their data to be read.
+///
+/// Nothing is written, and no file is read.
+pub fn list(
+    op: &op::File,
+    base: &Tree,
+    inputs: &dyn Fn(usize) -> Result<Tree, InputError>,
+    options: Options<'_>,
+) -> Result<Option<Listing>, FilesError> {
+    let listing = Listing::new(base);
+    let mut session = Session { target: &listing, options, stats: Stats::default(), inputs };
+    match session.carry_out(op) {
+        _ if listing.has_refused() => Ok(None),
+        result => result.map(|()| Some(listing)),
+    }
 }
 
 /// Copies what is at `selector` of `tree` into the empty `into`, for a mount of it, and
@@ -197,10 +210,21 @@ pub fn materialise(
 }
 
 impl Session<'_> {
+    fn carry_out(&mut self, op: &op::File) -> Result<(), FilesError> {
+        for action in &op.actions {
+            match action {
+                FileAction::Copy(copy) => copy::copy(self, copy)?,
+                FileAction::MakeFile(file) => make::file(self, file)?,
+                FileAction::MakeDir(dir) => make::dir(self, dir)?,
+            }
+        }
+        Ok(())
+    }
+
     /// The tree of an input; of what is being written if there is no number.
     pub(crate) fn input(&self, number: Option<usize>) -> Result<Tree, InputError> {
         match number {
-            None => Ok(self.target.tree.clone()),
+            None => Ok(self.target.tree()?),
             Some(number) => (self.inputs)(number),
         }
     }

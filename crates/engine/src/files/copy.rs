@@ -10,6 +10,7 @@ mod leaf;
 use std::collections::HashMap;
 
 use bakehouse_model::op;
+use rustix::io::Errno;
 
 use super::entry::{Entry, Meta, Stamp, clean, join, shown, split};
 use super::make::{Made, make_all};
@@ -66,7 +67,7 @@ fn check_paths(session: &Session<'_>, source: &Tree, copy: &op::Copy) -> Result<
         }
     }
     if !copy.create_dest_path {
-        let dest = session.target.tree.resolve(&clean(copy.dest.as_bytes()), true)?.path;
+        let dest = session.target.resolve(&clean(copy.dest.as_bytes()), true)?.path;
         let parent = split(&dest).map_or(&[][..], |(parent, _)| parent);
         if session.target.lookup(parent)?.is_none() {
             return Err(TreeError::NotFound { path: shown(parent) }.into());
@@ -126,9 +127,9 @@ fn copy_one(
         Some((parent, _)) if !into => parent,
         _ => &cleaned,
     };
-    let ensured = session.target.tree.resolve(ensured, true)?.path;
+    let ensured = session.target.resolve(ensured, true)?.path;
     let mut created = make_all(session, &ensured, made)?;
-    let mut dest = session.target.tree.resolve(&cleaned, true)?.path;
+    let mut dest = session.target.resolve(&cleaned, true)?.path;
 
     let resolved = source.resolve(src, copy.follow_symlink)?;
     let Some(entry) = resolved.entry else {
@@ -343,7 +344,7 @@ impl Copier<'_, '_> {
 
     /// Gives a copy what its source has, or what is wanted instead.
     fn set_attributes(&self, src: &[u8], dest: &[u8], meta: &Meta) -> Result<(), FilesError> {
-        let target = &self.session.target;
+        let target = self.session.target;
         target.set_owner(dest, self.attributes.owner.unwrap_or((meta.uid, meta.gid)))?;
         if !meta.is_link() {
             let change = self.attributes.change.as_ref();
@@ -351,8 +352,10 @@ impl Copier<'_, '_> {
             target.set_mode(dest, mode)?;
         }
         if let Some(fd) = self.source.fd() {
-            let xattrs = xattr::read_all(&proc_path(fd, src))
-                .map_err(|errno| TreeError::io("read attributes of", src, errno))?;
+            let xattrs = xattr::read_all(&proc_path(fd, src)).map_err(|errno| match errno {
+                Errno::NOENT => TreeError::NotFound { path: shown(src) },
+                _ => TreeError::io("read attributes of", src, errno),
+            })?;
             target.set_xattrs(dest, &xattrs)?;
         }
         self.set_time(dest, meta)

@@ -18,9 +18,9 @@ pub(super) struct Made {
 
 /// Makes, or empties and fills, a file.
 pub(super) fn file(session: &mut Session<'_>, file: &MakeFile) -> Result<(), FilesError> {
-    let path = session.target.tree.resolve(&clean(file.path.as_bytes()), true)?.path;
+    let path = session.target.resolve(&clean(file.path.as_bytes()), true)?.path;
     let owner = session.owner(file.owner.as_ref())?;
-    let target = &session.target;
+    let target = session.target;
     let existing = target.lookup(&path)?;
     let mut written = match existing {
         Some(meta) if meta.is_dir() => {
@@ -46,7 +46,7 @@ pub(super) fn file(session: &mut Session<'_>, file: &MakeFile) -> Result<(), Fil
 
 /// Makes a directory; one that is there stays as it is.
 pub(super) fn dir(session: &mut Session<'_>, dir: &MakeDir) -> Result<(), FilesError> {
-    let path = session.target.tree.resolve(&clean(dir.path.as_bytes()), true)?.path;
+    let path = session.target.resolve(&clean(dir.path.as_bytes()), true)?.path;
     let made = Made {
         mode: dir.mode & 0o777,
         owner: session.owner(dir.owner.as_ref())?,
@@ -97,7 +97,7 @@ pub(super) fn make_all(
 }
 
 fn make_one(session: &mut Session<'_>, path: &[u8], made: Made) -> Result<(), FilesError> {
-    let target = &session.target;
+    let target = session.target;
     target.make_dir(path, made.mode)?;
     if let Some(owner) = made.owner {
         target.set_owner(path, owner)?;

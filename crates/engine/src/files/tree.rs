@@ -180,41 +180,50 @@ impl Tree {
     /// Follows the links on the way to `path`, and one at its end if `follow_last`, as a
     /// process would whose root is this tree. Names that are missing stay as they are.
     pub(crate) fn resolve(&self, path: &[u8], follow_last: bool) -> Result<Resolved, TreeError> {
-        let mut done = Vec::new();
-        let mut entry = None;
-        let mut todo = reversed(path);
-        let mut followed = 0;
-        if todo.is_empty() {
-            entry = self.lookup(b"")?;
-        }
-        while let Some(name) = todo.pop() {
-            if name == b".." {
-                let parent = split(&done).map_or(0, |(parent, _)| parent.len());
-                done.truncate(parent);
-                entry = if todo.is_empty() { self.lookup(&done)? } else { None };
-                continue;
-            }
-            let next = join(&done, &name);
-            entry = self.lookup(&next)?;
-            let target = entry.as_ref().and_then(|found| found.link.clone());
-            let Some(target) = target.filter(|_| follow_last || !todo.is_empty()) else {
-                done = next;
-                continue;
-            };
-            followed += 1;
-            if followed > MAX_LINKS {
-                return Err(TreeError::Links { path: shown(path) });
-            }
-            if target.starts_with(b"/") {
-                done.clear();
-            }
-            todo.extend(reversed(&target));
-            if todo.is_empty() {
-                entry = self.lookup(&done)?;
-            }
-        }
-        Ok(Resolved { path: done, entry })
+        resolve(|path| self.lookup(path), path, follow_last)
     }
+}
+
+/// [`Tree::resolve`], wherever things are looked up.
+pub(crate) fn resolve(
+    lookup: impl Fn(&[u8]) -> Result<Option<Entry>, TreeError>,
+    path: &[u8],
+    follow_last: bool,
+) -> Result<Resolved, TreeError> {
+    let mut done = Vec::new();
+    let mut entry = None;
+    let mut todo = reversed(path);
+    let mut followed = 0;
+    if todo.is_empty() {
+        entry = lookup(b"")?;
+    }
+    while let Some(name) = todo.pop() {
+        if name == b".." {
+            let parent = split(&done).map_or(0, |(parent, _)| parent.len());
+            done.truncate(parent);
+            entry = if todo.is_empty() { lookup(&done)? } else { None };
+            continue;
+        }
+        let next = join(&done, &name);
+        entry = lookup(&next)?;
+        let target = entry.as_ref().and_then(|found| found.link.clone());
+        let Some(target) = target.filter(|_| follow_last || !todo.is_empty()) else {
+            done = next;
+            continue;
+        };
+        followed += 1;
+        if followed > MAX_LINKS {
+            return Err(TreeError::Links { path: shown(path) });
+        }
+        if target.starts_with(b"/") {
+            done.clear();
+        }
+        todo.extend(reversed(&target));
+        if todo.is_empty() {
+            entry = lookup(&done)?;
+        }
+    }
+    Ok(Resolved { path: done, entry })
 }
 
 /// Opens what is at `path` below `dir`, which has no link on the way; `path` may be empty.

@@ -13,7 +13,7 @@ use super::archive::{self, ArchiveError};
 use super::entry::{Stamp, clean, join, shown, split};
 use super::make::{Made, make_all};
 use super::tar::{Archive, Header, Kind};
-use super::target::Target;
+use super::target::{Disk, Target};
 use super::tree::{Tree, TreeError};
 use super::{FilesError, Session, Stats};
 
@@ -32,12 +32,13 @@ pub(super) fn unpack(
     }
     let (file, _) = source.open(&resolved.path)?;
     let Some(mut archive) = archive::open(file) else { return Ok(false) };
-    let dest = session.target.tree.resolve(&clean(copy.dest.as_bytes()), true)?.path;
+    let dest = session.target.resolve(&clean(copy.dest.as_bytes()), true)?.path;
     let made = Made { mode: IMPLIED_MODE, owner, time: session.time(copy.timestamp) };
     make_all(session, &dest, made)?;
     let root = session.target.subroot(&dest)?;
+    let disk = Disk::new(&root)?;
     let mut inside = Session {
-        target: Target::new(&root)?,
+        target: &disk,
         options: session.options,
         stats: Stats::default(),
         inputs: session.inputs,
@@ -46,7 +47,7 @@ pub(super) fn unpack(
     session.stats.files += inside.stats.files;
     session.stats.directories += inside.stats.directories;
     session.stats.bytes += inside.stats.bytes;
-    session.stats.refused_xattrs += inside.target.refused_xattrs.get();
+    session.stats.refused_xattrs += disk.refused_xattrs.get();
     session.stats.archives += 1;
     done.map_err(|error| match error {
         Failed::Archive(source) => FilesError::Archive { path: shown(src), source },
@@ -89,7 +90,7 @@ fn entries<R: Read>(
     while let Some(header) = archive.next()? {
         let wanted = clean(&header.path);
         let Some((parent, name)) = split(&wanted) else { continue };
-        let parent = inside.target.tree.resolve(parent, true)?.path;
+        let parent = inside.target.resolve(parent, true)?.path;
         make_all(inside, &parent, Made { mode: IMPLIED_MODE, owner: None, time: None })?;
         let path = join(&parent, name);
         let existing = inside.target.lookup(&path)?;
@@ -103,7 +104,7 @@ fn entries<R: Read>(
         } else if !make(inside, &header, &path, archive)? {
             continue;
         }
-        set_attributes(&inside.target, &header, &path, owner)?;
+        set_attributes(inside.target, &header, &path, owner)?;
         if is_dir {
             times.push((path, header.mtime));
         }
@@ -124,13 +125,13 @@ fn make<R: Read>(
     path: &[u8],
     archive: &mut Archive<R>,
 ) -> Result<bool, Failed> {
-    let target = &inside.target;
+    let target = inside.target;
     match header.kind {
         Kind::Directory => target.make_dir(path, 0o700)?,
         Kind::Symlink => target.make_link(path, &header.link)?,
         Kind::HardLink => {
             let wanted = clean(&header.link);
-            let from = target.tree.resolve(&wanted, false)?;
+            let from = target.resolve(&wanted, false)?;
             if from.entry.is_none() {
                 return Err(TreeError::NotFound { path: shown(&wanted) }.into());
             }
@@ -162,7 +163,7 @@ fn make<R: Read>(
 }
 
 fn set_attributes(
-    target: &Target,
+    target: &dyn Target,
     header: &Header,
     path: &[u8],
     owner: Option<(u32, u32)>,

@@ -12,7 +12,7 @@ use rustix::fs::XattrFlags;
 
 use crate::patterns::Simple;
 use crate::stage::{
-    Stage, attributes, by_name, chmod, copying, fill, listing, may_chown, owner, skip,
+    Stage, attributes, by_name, chmod, copying, fill, layer_of, listing, may_chown, owner, skip,
 };
 
 /// Source, destination's root before, copy, and what is there after or the error.
@@ -458,5 +458,48 @@ fn an_owner_is_kept_from_copy_to_copy_even_where_it_can_only_be_recorded() {
         let is_recorded = recorded.is_ok_and(|length| &text[..length] == b"7:7");
         let (_, uid, gid) = attributes(&stage.root(path));
         assert!(is_recorded || (uid, gid) == (7, 7), "{path}");
+    }
+}
+
+#[test]
+fn what_only_adds_can_be_listed_and_nothing_else() {
+    let stage = Stage::with(&["f", "d/g", "l -> f"]);
+    fill(&stage.root(""), &["old/", "there"]);
+    fs::hard_link(stage.src("f"), stage.src("second")).unwrap();
+    let archive = op::Copy { attempt_unpack: true, ..copying("/d", "/x/") };
+    let replaced = op::Copy { always_replace_existing: true, ..copying("/d/g", "/there") };
+    let rows = [
+        (copying("/d", "/x"), true),
+        (copying("/d", "/old/"), true),
+        (copying("/l", "/deep/er/"), false),
+        (copying("/d/g", "/old/x"), true),
+        (archive, true),
+        (copying("/f", "/x"), false),
+        (copying("/", "/x"), false),
+        (copying("/d/g", "/there"), false),
+        (replaced, false),
+    ];
+    for (copy, expected) in rows {
+        let op = op::File { base: Some(0), actions: vec![FileAction::Copy(copy)] };
+        let listed = stage.list(&op, &stage.context()).unwrap();
+        assert_eq!(listed.is_some(), expected, "{op:?}");
+    }
+}
+
+#[test]
+fn a_listed_file_that_changes_or_goes_away_is_no_layer() {
+    for change in [
+        |file: &std::path::Path| fs::write(file, "other").unwrap(),
+        |file: &std::path::Path| fs::write(file, "d/g").unwrap(),
+        |file: &std::path::Path| fs::remove_file(file).unwrap(),
+    ] {
+        let stage = Stage::with(&["d/f", "d/g"]);
+        let copy = FileAction::Copy(copying("/d", "/x"));
+        let op = op::File { base: Some(0), actions: vec![copy] };
+        let listed = stage.list(&op, &stage.context()).unwrap().unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        change(&stage.src("d/g"));
+        let error = layer_of(listed).unwrap_err().to_string();
+        assert!(error.contains("/d/g"), "{error}");
     }
 }

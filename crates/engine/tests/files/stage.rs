@@ -1,13 +1,20 @@
 //! A source folder, a root to write to, and ops as a `COPY` makes them.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bakehouse_engine::Root;
 use bakehouse_engine::context::Contexts;
-use bakehouse_engine::files::{self, FilesError, InputError, Options, Stats, Tree};
+use bakehouse_engine::files::{
+    self, FilesError, InputError, Listing, ListingError, Options, Stats, Tree,
+};
+use bakehouse_engine::snapshot::tar::{Entry, TarReader};
+use bakehouse_engine::snapshot::{DiffOptions, write_layer};
 use bakehouse_model::op::{self, ContextSource, FileAction};
 use tempfile::TempDir;
 
@@ -61,12 +68,38 @@ impl Stage {
         Tree::mounted(Root::open_dir(self.src("")).unwrap())
     }
 
+    /// Carries it out; if it can be listed, that must give the same layer, or the same error.
     pub(crate) fn run(&self, actions: Vec<FileAction>, input: &Tree) -> Result<Stats, FilesError> {
         let op = op::File { base: Some(0), actions };
         let base = Root::open_dir(self.root("")).unwrap();
         let inputs = |_: usize| -> Result<Tree, InputError> { Ok(input.clone()) };
         let options = Options { patterns: &Simple, source_date_epoch: self.epoch };
-        files::run(&op, &base, &inputs, options)
+        let before = tempfile::tempdir().unwrap();
+        let copied = Command::new("cp").arg("-aT").arg(self.root("")).arg(before.path()).status();
+        assert!(copied.unwrap().success());
+        let listed = self.list(&op, input);
+        let listed = listed.map(|listed| listed.map(|it| (layer_of(it), SystemTime::now())));
+        let ran = files::run(&op, &base, &inputs, options);
+        match (&ran, listed) {
+            (Ok(stats), Ok(Some((Ok(layer), until)))) if stats.changed.is_empty() => {
+                let mut tar = Vec::new();
+                let below = Root::open_dir(before.path()).unwrap();
+                let options = DiffOptions::default();
+                write_layer(&self.root(""), Some(&below), &mut tar, options).unwrap();
+                assert_eq!(entries(&layer, until), entries(&tar, until), "{op:?}");
+            }
+            (Err(error), Err(listed)) => assert_eq!(error.to_string(), listed.to_string()),
+            (Ok(_), Err(error)) => panic!("it can be done, but not listed: {error}"),
+            _ => {}
+        }
+        ran
+    }
+
+    /// What carrying it out would make.
+    pub(crate) fn list(&self, op: &op::File, input: &Tree) -> Result<Option<Listing>, FilesError> {
+        let base = Tree::mounted(Root::open_dir(self.root("")).unwrap());
+        let inputs = |_: usize| -> Result<Tree, InputError> { Ok(input.clone()) };
+        files::list(op, &base, &inputs, Options { patterns: &Simple, source_date_epoch: self.epoch })
     }
 
     /// Copies from the context and lists what the root then holds.
@@ -77,6 +110,26 @@ impl Stage {
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// The archive of what was listed.
+pub(crate) fn layer_of(listing: Listing) -> Result<Vec<u8>, ListingError> {
+    let mut tar = Vec::new();
+    listing.write(&mut tar).map(|_| tar)
+}
+
+/// All of an archive but the times of what was just made, which is never twice the same.
+fn entries(tar: &[u8], now: SystemTime) -> Vec<(Entry, Vec<u8>)> {
+    let recent = now.duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed() - 60;
+    let mut reader = TarReader::new(tar);
+    let mut found = Vec::new();
+    while let Some(mut entry) = reader.next_entry().unwrap() {
+        let mut content = Vec::new();
+        reader.read_to_end(&mut content).unwrap();
+        entry.mtime = entry.mtime.min(recent);
+        found.push((entry, content));
+    }
+    found
 }
 
 /// A copy as the `COPY` instruction makes it.

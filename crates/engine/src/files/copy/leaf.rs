@@ -16,7 +16,7 @@ impl Copier<'_, '_> {
     /// Copies a file, a link or a device to where nothing is.
     pub(super) fn leaf(&mut self, at: &Visit) -> Result<(), FilesError> {
         let meta = at.entry.meta;
-        let target = &self.session.target;
+        let target = self.session.target;
         let mut read_as = meta;
         match meta.kind {
             FileType::RegularFile => {
@@ -28,7 +28,9 @@ impl Copier<'_, '_> {
                     if meta.links > 1 {
                         self.first_names.insert(key, at.dest.clone());
                     }
-                    read_as = self.file(at)?;
+                    if !target.refer(self.source, &at.src, &meta, &at.dest)? {
+                        read_as = self.file(at)?;
+                    }
                 }
             }
             FileType::Symlink => {
