@@ -22,5 +22,6 @@ pub use diff::{DiffError, DiffOptions, Diffed, write_layer, write_trees};
 pub use export::{ExportError, ExportOptions, digest_layer, export_layer, layer_media_type};
 pub use overlay::{MountError, MountOptions, Overlay};
 pub use unpack::{
-    PackedLayer, UnpackError, base_layer, unpack_image, unpack_layers, unpack_rootfs_tar,
+    ALONE, PackedLayer, UnpackError, base_layer, directories, unpack_image, unpack_layers,
+    unpack_rootfs_tar,
 };

@@ -7,6 +7,9 @@
 //! Layers are not synced when they are placed. Their row names the boot of the machine in
 //! which they were made; after a restart such a layer does not count, unless
 //! [`Store::sync`] has cleared that field.
+//!
+//! A layer may also be packed: there is no directory, and its row, which names no boot, is as good
+//! as the blob of its tar. Whoever needs its files unpacks it, and it is as any other from then on.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,6 +40,9 @@ pub struct LayerMeta {
     pub tar_size: Option<u64>,
 }
 
+/// In the place of the boot, in the rows of layers that have no directory.
+const PACKED: &str = "packed";
+
 impl Store {
     /// The directory with the layer's files, or where it would be.
     pub fn layer_path(&self, id: &LayerId) -> PathBuf {
@@ -47,13 +53,76 @@ impl Store {
         self.home().join("layers-v1").join(id.as_str())
     }
 
-    /// Whether the layer is there and whole.
+    /// Whether the layer is there and whole, with a directory or packed.
     ///
     /// False too if the index cannot be read: the layer is then made again, and that says
     /// what is wrong.
     pub fn has_layer(&self, id: &LayerId) -> bool {
-        self.layer_path(id).is_dir()
-            && self.index().read(|rows, boot| has_row(rows, boot, id)).unwrap_or(false)
+        self.index().read(|rows, boot| self.is_whole(rows, boot, id)).unwrap_or(false)
+    }
+
+    fn is_whole(&self, rows: &Transaction<'_>, boot: &str, id: &LayerId) -> rusqlite::Result<bool> {
+        if self.layer_path(id).is_dir() && has_row(rows, boot, id)? {
+            return Ok(true);
+        }
+        Ok(self.packed(rows, id)?.is_some())
+    }
+
+    /// What a packed layer unpacks to, and the blob to unpack; none if it has a directory, or is
+    /// not there.
+    pub fn packed_layer(&self, id: &LayerId) -> Result<Option<(DiffId, Descriptor)>, StoreError> {
+        if self.seen().contains(id) {
+            return Ok(None);
+        }
+        let (has_folder, packed) = self.index().read(|rows, boot| {
+            let has_folder = self.layer_path(id).is_dir() && has_row(rows, boot, id)?;
+            Ok((has_folder, if has_folder { None } else { self.packed(rows, id)? }))
+        })?;
+        if has_folder {
+            self.seen().insert(id.clone());
+        }
+        Ok(packed)
+    }
+
+    fn packed(
+        &self,
+        rows: &Transaction<'_>,
+        id: &LayerId,
+    ) -> rusqlite::Result<Option<(DiffId, Descriptor)>> {
+        let mut select = rows.prepare_cached(
+            "SELECT diff_id, descriptor FROM layers JOIN layer_blobs USING (diff_id)
+             WHERE id = ?1 AND boot = ?2",
+        )?;
+        let read = |row: &Row<'_>| {
+            let (diff_id, blob): (String, String) = (row.get(0)?, row.get(1)?);
+            Ok((DiffId(parse(&diff_id)?), parse::<StoredBlob>(&blob)?.0))
+        };
+        for found in select.query_map([id.as_str(), PACKED], read)? {
+            let (diff_id, blob) = found?;
+            if self.blob_size(&blob.digest) == Some(blob.size) {
+                return Ok(Some((diff_id, blob)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps a layer as a blob of the store that has its tar, which `meta` describes.
+    pub fn put_packed_layer(
+        &self,
+        id: &LayerId,
+        mut meta: LayerMeta,
+        compression: Compression,
+        blob: &Descriptor,
+    ) -> Result<(), StoreError> {
+        if meta.created_ms == 0 {
+            meta.created_ms = now_ms();
+        }
+        self.index().write(|rows, boot| {
+            if let Some(diff_id) = &meta.diff_id {
+                insert_blob(rows, diff_id, compression, blob)?;
+            }
+            if has_row(rows, boot, id)? { Ok(()) } else { insert(rows, PACKED, id, &meta) }
+        })
     }
 
     /// Whether every layer of the stack is there and whole.
@@ -73,13 +142,12 @@ impl Store {
 
     /// What is known about the layer; none if it is not there.
     pub fn layer_meta(&self, id: &LayerId) -> Result<Option<LayerMeta>, StoreError> {
-        if !self.layer_path(id).is_dir() {
-            return Ok(None);
-        }
         self.index().read(|rows, boot| {
+            if !self.is_whole(rows, boot, id)? {
+                return Ok(None);
+            }
             let mut select = rows.prepare_cached(
-                "SELECT created_ms, bytes, entries, diff_id, tar_size FROM layers
-                 WHERE id = ?1 AND boot IN ('', ?2)",
+                "SELECT created_ms, bytes, entries, diff_id, tar_size FROM layers WHERE id = ?1",
             )?;
             let meta = |row: &Row<'_>| {
                 let diff_id: Option<String> = row.get(3)?;
@@ -91,7 +159,7 @@ impl Store {
                     tar_size: row.get(4)?,
                 })
             };
-            select.query_row(params![id.as_str(), boot], meta).optional()
+            select.query_row([id.as_str()], meta).optional()
         })
     }
 
@@ -116,12 +184,7 @@ impl Store {
         compression: Compression,
         blob: &Descriptor,
     ) -> Result<(), StoreError> {
-        let text = serde_json::to_string(blob).expect("a descriptor is plain data");
-        self.index().write(|rows, _| {
-            rows.prepare_cached("INSERT OR REPLACE INTO layer_blobs VALUES (?1, ?2, ?3)")?
-                .execute(params![diff_id.0.as_str(), word(compression), text])
-                .map(drop)
-        })
+        self.index().write(|rows, _| insert_blob(rows, diff_id, compression, blob))
     }
 
     /// The blob that has the tar `diff_id`, packed like this, if it is in the store.
@@ -169,6 +232,18 @@ fn has_row(rows: &Transaction<'_>, boot: &str, id: &LayerId) -> rusqlite::Result
         .exists(params![id.as_str(), boot])
 }
 
+fn insert_blob(
+    rows: &Transaction<'_>,
+    diff_id: &DiffId,
+    compression: Compression,
+    blob: &Descriptor,
+) -> rusqlite::Result<()> {
+    let text = serde_json::to_string(blob).expect("a descriptor is plain data");
+    rows.prepare_cached("INSERT OR REPLACE INTO layer_blobs VALUES (?1, ?2, ?3)")?
+        .execute(params![diff_id.0.as_str(), word(compression), text])
+        .map(drop)
+}
+
 fn word(compression: Compression) -> &'static str {
     match compression {
         Compression::Uncompressed => "uncompressed",
@@ -209,6 +284,7 @@ pub(crate) fn stack_to_row(
 /// Reads stacks from rows, and looks at each layer once.
 pub(crate) struct Stacks<'read> {
     store: &'read Store,
+    rows: &'read Transaction<'read>,
     select: CachedStatement<'read>,
     boot: &'read str,
     /// None for a layer that is not there or not whole.
@@ -219,12 +295,11 @@ impl<'read> Stacks<'read> {
     /// Nothing was looked at yet.
     pub(crate) fn new(
         store: &'read Store,
-        rows: &'read Transaction<'_>,
+        rows: &'read Transaction<'read>,
         boot: &'read str,
     ) -> rusqlite::Result<Self> {
-        let text = "SELECT id FROM layers WHERE number = ?1 AND boot IN ('', ?2)";
-        let select = rows.prepare_cached(text)?;
-        Ok(Self { store, select, boot, seen: BTreeMap::new() })
+        let select = rows.prepare_cached("SELECT id, boot FROM layers WHERE number = ?1")?;
+        Ok(Self { store, rows, select, boot, seen: BTreeMap::new() })
     }
 
     /// The stack in a row, if all its layers are there and whole.
@@ -243,10 +318,17 @@ impl<'read> Stacks<'read> {
         if let Some(known) = self.seen.get(&number) {
             return Ok(known.clone());
         }
-        let text: Option<String> =
-            self.select.query_row(params![number, self.boot], |row| row.get(0)).optional()?;
-        let id: Option<LayerId> = text.map(|text| parse(&text)).transpose()?;
-        let id = id.filter(|id| self.store.layer_path(id).is_dir());
+        let row = |row: &Row<'_>| Ok((parse(row.get_ref(0)?.as_str()?)?, row.get(1)?));
+        let found: Option<(LayerId, String)> = self.select.query_row([number], row).optional()?;
+        let mut id = None;
+        if let Some((found, boot)) = found {
+            let is_whole = if boot == PACKED {
+                self.store.packed(self.rows, &found)?.is_some()
+            } else {
+                (boot.is_empty() || boot == self.boot) && self.store.layer_path(&found).is_dir()
+            };
+            id = is_whole.then_some(found);
+        }
         self.seen.insert(number, id.clone());
         Ok(id)
     }
@@ -487,5 +569,40 @@ mod tests {
         assert_eq!(find(Compression::Zstd), None);
         fs::remove_file(store.blob_path(&blob.digest)).unwrap();
         assert_eq!(find(Compression::Gzip), None);
+    }
+
+    #[test]
+    fn a_packed_layer_is_there_as_long_as_its_blob_is_until_it_has_a_directory() {
+        let (_folder, store) = store();
+        let layer = id("step-1");
+        let digest = store.put_blob(b"a tar").unwrap();
+        let blob = Descriptor::new(media_type::LAYER, digest.clone(), 5);
+        let diff_id = DiffId(digest.clone());
+        let meta = LayerMeta { diff_id: Some(diff_id.clone()), ..LayerMeta::default() };
+        store.put_packed_layer(&layer, meta.clone(), Compression::Uncompressed, &blob).unwrap();
+        assert!(store.has_layer(&layer) && !store.layer_path(&layer).exists());
+        assert_eq!(store.packed_layer(&layer).unwrap(), Some((diff_id.clone(), blob.clone())));
+        assert_eq!(store.layer_meta(&layer).unwrap().unwrap().diff_id, meta.diff_id);
+        let snapshot = Snapshot { layers: vec![layer.clone()] };
+        let manifest = Digest::of("manifest");
+        store.put_unpacked(&manifest, &snapshot).unwrap();
+        assert_eq!(store.unpacked(&manifest).unwrap(), Some(snapshot.clone()));
+
+        // What a killed process has put in its place does not count.
+        fs::create_dir_all(store.layer_path(&layer)).unwrap();
+        assert!(store.packed_layer(&layer).unwrap().is_some());
+        store.sync().unwrap();
+        assert!(store.packed_layer(&layer).unwrap().is_some());
+
+        fs::remove_file(store.blob_path(&digest)).unwrap();
+        assert!(!store.has_layer(&layer) && store.layer_meta(&layer).unwrap().is_none());
+        assert_eq!(store.unpacked(&manifest).unwrap(), None);
+
+        store.put_blob(b"a tar").unwrap();
+        make(&store, &layer, "unpacked");
+        fs::remove_file(store.blob_path(&digest)).unwrap();
+        assert!(store.has_layer(&layer) && content(&store, &layer) == "unpacked");
+        assert_eq!(store.packed_layer(&layer).unwrap(), None);
+        assert_eq!(store.unpacked(&manifest).unwrap(), Some(snapshot));
     }
 }

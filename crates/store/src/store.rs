@@ -1,14 +1,14 @@
 //! Opening the store, and what can go wrong with it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bakehouse_model::Digest;
+use bakehouse_model::{Digest, LayerId};
 use rustix::fs::Access;
 use thiserror::Error;
 
@@ -33,6 +33,8 @@ struct Shared {
     index: Index,
     /// Made when something is first written, because most runs write nothing.
     scratch: OnceLock<Scratch>,
+    /// Layers that were seen to have a directory.
+    seen: Mutex<BTreeSet<LayerId>>,
 }
 
 /// The store could not do what it was asked.
@@ -162,7 +164,7 @@ impl Store {
         scratch::clean(&home.join("tmp"));
         let index = Index::new(home);
         let home = home.to_path_buf();
-        Ok(Self { shared: Arc::new(Shared { home, index, scratch: OnceLock::new() }) })
+        Ok(Self { shared: Arc::new(Shared { home, index, scratch: OnceLock::new(), seen: Mutex::default() }) })
     }
 
     /// Where the store is.
@@ -185,6 +187,11 @@ impl Store {
             .map_err(io::Error::from)
             .map_err(StoreError::io("sync the file system of", self.home()))?;
         self.mark_synced(&unsynced)
+    }
+
+    /// Layers that were seen to have a directory, which none loses while somebody uses it.
+    pub(crate) fn seen(&self) -> MutexGuard<'_, BTreeSet<LayerId>> {
+        self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn index(&self) -> &Index {

@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::compress::{LayerWriter, LevelError, Packed, Packing};
 use super::diff::{DiffError, DiffOptions, write_layer};
 use super::overlay::{MountError, MountOptions, Overlay};
+use super::unpack::{UnpackError, directories};
 use crate::Root;
 
 /// How to export layers.
@@ -72,6 +73,9 @@ pub enum ExportError {
         /// What it is now.
         found: DiffId,
     },
+    /// A layer that is packed cannot be unpacked.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
     /// There is no such level.
     #[error(transparent)]
     Level(#[from] LevelError),
@@ -205,9 +209,14 @@ impl Source<'_> {
         out: W,
     ) -> Result<(Packed, W), ExportError> {
         let layer = || self.layer.clone();
-        let below = self.mount_lowers()?;
+        if let Some(missing) = self.lowers.iter().find(|lower| !self.store.has_layer(lower)) {
+            return Err(ExportError::Missing { layer: missing.clone() });
+        }
+        let all = [self.lowers, std::slice::from_ref(self.layer)].concat();
+        let mut lowers = directories(self.store, &all)?;
+        let upper = lowers.pop().expect("the layer itself is the last");
+        let below = self.mount(&lowers)?;
         let mut writer = LayerWriter::new(out, packing)?;
-        let upper = self.store.layer_path(self.layer);
         let diff = DiffOptions { clamp: options.clamp };
         write_layer(&upper, below.as_ref(), &mut writer, diff)
             .map_err(|source| ExportError::Diff { layer: layer(), source })?;
@@ -217,16 +226,11 @@ impl Source<'_> {
     }
 
     /// The file system that the layer stands on; none for the lowest.
-    fn mount_lowers(&self) -> Result<Option<Root>, ExportError> {
-        if self.lowers.is_empty() {
+    fn mount(&self, lowers: &[PathBuf]) -> Result<Option<Root>, ExportError> {
+        if lowers.is_empty() {
             return Ok(None);
         }
-        if let Some(missing) = self.lowers.iter().find(|lower| !self.store.has_layer(lower)) {
-            return Err(ExportError::Missing { layer: missing.clone() });
-        }
-        let paths: Vec<PathBuf> =
-            self.lowers.iter().map(|lower| self.store.layer_path(lower)).collect();
-        let mount = Overlay::mount(&paths, None, MountOptions::default())
+        let mount = Overlay::mount(lowers, None, MountOptions::default())
             .map_err(|source| ExportError::Mount { layer: self.layer.clone(), source })?;
         Ok(Some(Root::from_fd(mount)))
     }

@@ -25,6 +25,9 @@ use super::overlay::{MountError, MountOptions, Overlay};
 use crate::Root;
 use crate::root::RootError;
 
+/// How the names of layers begin that were made on nothing, and are the same on anything.
+pub const ALONE: &str = "alone-";
+
 /// Bytes of tar that go from one thread to the other at once, and how many such pieces.
 const PIECE: usize = 1 << 18;
 const PIECES: usize = 8;
@@ -152,6 +155,20 @@ pub fn unpack_layers(
     Ok(snapshot)
 }
 
+/// The directories of layers that stand on each other, lowest first. Those that are packed have
+/// none until they are asked for here.
+pub fn directories(store: &Store, layers: &[LayerId]) -> Result<Vec<PathBuf>, UnpackError> {
+    for (at, id) in layers.iter().enumerate() {
+        let Some((diff_id, blob)) = store.packed_layer(id)? else { continue };
+        let created_ms = store.layer_meta(id)?.map_or(0, |meta| meta.created_ms);
+        let is_alone = id.as_str().starts_with(ALONE);
+        let below = if is_alone { Vec::new() } else { layers[..at].to_vec() };
+        let packed = PackedLayer { blob, diff_id, created_ms };
+        unpack_layer(store, &Snapshot { layers: below }, id, &packed)?;
+    }
+    Ok(layers.iter().map(|id| store.layer_path(id)).collect())
+}
+
 fn unpack_layer(
     store: &Store,
     below: &Snapshot,
@@ -159,8 +176,7 @@ fn unpack_layer(
     PackedLayer { blob, diff_id, created_ms }: &PackedLayer,
 ) -> Result<(), UnpackError> {
     let layer = blob.digest.to_string();
-    let below = mount(store, below)
-        .map_err(|source| UnpackError::Mount { layer: layer.clone(), source })?;
+    let below = mount(store, below, &layer)?;
     let stage = store.stage_layer()?;
     let file = store.open_blob(&blob.digest)?;
     let done = unpack(file, &stage, below.as_ref(), &layer)?;
@@ -234,13 +250,17 @@ fn keep_tar(
     Ok(store.set_layer_blob(diff_id, compression, &blob)?)
 }
 
-fn mount(store: &Store, snapshot: &Snapshot) -> Result<Option<Root>, MountError> {
-    if snapshot.layers.is_empty() {
+/// Mounts what `layer` stands on.
+fn mount(store: &Store, below: &Snapshot, layer: &str) -> Result<Option<Root>, UnpackError> {
+    if below.layers.is_empty() {
         return Ok(None);
     }
-    let paths: Vec<PathBuf> = snapshot.layers.iter().map(|id| store.layer_path(id)).collect();
+    let paths = directories(store, &below.layers)?;
     let options = MountOptions { nodev: true, ..MountOptions::default() };
-    Overlay::mount(&paths, None, options).map(|fd| Some(Root::from_fd(fd)))
+    match Overlay::mount(&paths, None, options) {
+        Ok(fd) => Ok(Some(Root::from_fd(fd))),
+        Err(source) => Err(UnpackError::Mount { layer: layer.to_owned(), source }),
+    }
 }
 
 /// What a blob turned out to be.
