@@ -12,6 +12,7 @@ mod layers;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bakehouse_engine::snapshot as engine;
 use bakehouse_model::oci::{Descriptor, Manifest, Platform, Reference};
 use bakehouse_model::{Digest, EventKind, Key, Record, Snapshot, TransferKind};
 use bakehouse_plan::assemble;
@@ -118,6 +119,15 @@ impl Finisher {
             parts: Mutex::default(),
             made: Mutex::default(),
         }
+    }
+
+    /// How the layers become blobs, if that is all that is wanted of them, and in one way.
+    pub fn packing(&self) -> Option<engine::Packing> {
+        let all_blobs = self.plans.values().all(|plan| {
+            let outputs = self.outputs(plan);
+            outputs.files.iter().all(|file| file.kind.is_image()) && !outputs.attests.sbom
+        });
+        self.layers.packing().filter(|_| all_blobs)
     }
 
     /// What was made, by name.

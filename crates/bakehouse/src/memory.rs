@@ -1,12 +1,13 @@
 //! What earlier runs made, as the evaluation asks for it: the store behind the run's door.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bakehouse_engine::Root;
 use bakehouse_engine::context::Contexts;
 use bakehouse_engine::files::{self, DigestError, Tree};
-use bakehouse_engine::snapshot::{MountOptions, Overlay};
+use bakehouse_engine::snapshot::{self, MountOptions, Overlay};
 use bakehouse_model::op::{ContextSource, Output};
 use bakehouse_model::{Digest, Key, Record, Snapshot};
 use bakehouse_plan::evaluate::{Contents, Remembered};
@@ -170,10 +171,16 @@ fn missing(error: &DigestError, output: &Output) -> BackendError {
 
 /// The file system of a snapshot, read-only.
 pub fn mounted(store: &Store, snapshot: &Snapshot) -> Result<Root, BackendError> {
-    let lowers: Vec<_> = snapshot.layers.iter().map(|layer| store.layer_path(layer)).collect();
+    let lowers = directories(store, snapshot)?;
     let mount = Overlay::mount(&lowers, None, MountOptions::default())
         .map_err(|error| BackendError::environment("mount layers of the store", error))?;
     Ok(Root::from_fd(mount))
+}
+
+/// The directories of a snapshot's layers, lowest first.
+pub fn directories(store: &Store, snapshot: &Snapshot) -> Result<Vec<PathBuf>, BackendError> {
+    snapshot::directories(store, &snapshot.layers)
+        .map_err(|error| BackendError::environment("unpack layers of the store", error))
 }
 
 fn selection(selection: &Selection) -> files::Selection {

@@ -164,7 +164,14 @@ impl Store {
         scratch::clean(&home.join("tmp"));
         let index = Index::new(home);
         let home = home.to_path_buf();
-        Ok(Self { shared: Arc::new(Shared { home, index, scratch: OnceLock::new(), seen: Mutex::default() }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                home,
+                index,
+                scratch: OnceLock::new(),
+                seen: Mutex::default(),
+            }),
+        })
     }
 
     /// Where the store is.

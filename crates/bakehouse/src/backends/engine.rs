@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bakehouse_engine::Root;
 use bakehouse_engine::files::{self, FilesError, Options, Tree};
 use bakehouse_engine::sandbox::{self, Sandbox};
-use bakehouse_engine::snapshot::{MountOptions, Overlay};
+use bakehouse_engine::snapshot::{ALONE, MountOptions, Overlay};
 use bakehouse_model::op::{self, Op, Output, Source};
-use bakehouse_model::{Digest, EventKind, LayerId, Snapshot};
+use bakehouse_model::{Digest, EventKind, LayerId, Snapshot, StepId};
 use bakehouse_plan::caches::Import;
 use bakehouse_plan::graph::Step;
 use bakehouse_registry::Client;
@@ -19,9 +19,10 @@ use bakehouse_store::{LayerMeta, LayerStage, Store};
 use super::emulators::Emulators;
 use super::fetch::Fetched;
 use super::secrets::{Secrets, SshAgents};
+use super::straight::Straight;
 use crate::caches::Loaded;
 use crate::context::now_ms;
-use crate::memory::{StoreMemory, store_error};
+use crate::memory::{StoreMemory, directories, store_error};
 use crate::patterns::DockerPatterns;
 
 /// Builds steps in this process.
@@ -47,12 +48,11 @@ pub struct EngineBackend {
     pub limits: sandbox::Limits,
     /// What caches have.
     pub loaded: Arc<Loaded>,
+    /// Copies of which no file is made.
+    pub straight: Straight,
     /// Kills what runs.
     pub cancel: sandbox::Cancel,
 }
-
-/// How the names of layers begin that were made on nothing, and are the same on anything.
-pub(crate) const ALONE: &str = "alone-";
 
 /// Layers made by this process, so that no two have one name.
 static MADE: AtomicU64 = AtomicU64::new(0);
@@ -75,7 +75,7 @@ impl Backend for EngineBackend {
                 message: format!("the context `{}` is read in place and never built", context.name),
             }),
             Op::Exec(exec) => self.exec(exec, (&step.platform, inputs), log),
-            Op::File(file) => self.file(file, inputs),
+            Op::File(file) => self.file((&step.id, file), inputs),
             Op::Merge => Ok(merged(inputs)),
         }
     }
@@ -101,8 +101,7 @@ impl EngineBackend {
         write: impl FnOnce(Root) -> Result<(), BackendError>,
     ) -> Result<Built, BackendError> {
         let stage = self.stage()?;
-        let lowers: Vec<_> =
-            below.layers.iter().map(|layer| self.store.layer_path(layer)).collect();
+        let lowers = directories(&self.store, below)?;
         let mount =
             Overlay::mount(&lowers, Some((&stage.fs(), &stage.work())), MountOptions::default())
                 .map_err(|error| BackendError::environment("mount a new layer", error))?;
@@ -133,18 +132,32 @@ impl EngineBackend {
         Ok(stage)
     }
 
-    fn file(&self, file: &op::File, inputs: &[Output]) -> Result<Built, BackendError> {
+    fn file(
+        &self,
+        (step, file): (&StepId, &op::File),
+        inputs: &[Output],
+    ) -> Result<Built, BackendError> {
         let below = snapshot_of(file.base, inputs);
+        if let Some(built) = self.straight((step, file), inputs, &below)? {
+            return Ok(built);
+        }
         let options = Options { patterns: &DockerPatterns, source_date_epoch: None };
         let write = |root: Root| {
-            let input = |number: usize| -> Result<Tree, files::InputError> {
-                let output = inputs.get(number).ok_or("the op names an input it does not have")?;
-                Ok(self.memory.tree(output)?)
-            };
+            let input = |number: usize| self.input(inputs, number);
             let stats = files::run(file, &root, &input, options).map_err(files_error)?;
             refuse_changes(&stats)
         };
         if below.layers.is_empty() { self.layer_alone(write) } else { self.layer(&below, write) }
+    }
+
+    /// The files of an input.
+    pub(super) fn input(
+        &self,
+        inputs: &[Output],
+        number: usize,
+    ) -> Result<Tree, files::InputError> {
+        let output = inputs.get(number).ok_or("the op names an input it does not have")?;
+        Ok(self.memory.tree(output)?)
     }
 }
 
@@ -152,10 +165,14 @@ impl EngineBackend {
 pub(super) fn refuse_changes(stats: &files::Stats) -> Result<(), BackendError> {
     match stats.changed.first() {
         None => Ok(()),
-        Some(path) => Err(BackendError::Input {
-            what: format!("`{path}` changed while it was copied"),
-            hints: vec!["build again when nothing writes to the context".to_owned()],
-        }),
+        Some(path) => Err(changed(path)),
+    }
+}
+
+pub(super) fn changed(path: &str) -> BackendError {
+    BackendError::Input {
+        what: format!("`{path}` changed while it was copied"),
+        hints: vec!["build again when nothing writes to the context".to_owned()],
     }
 }
 
@@ -181,11 +198,15 @@ pub(super) fn commit(stage: LayerStage) -> Result<LayerId, BackendError> {
     commit_as(stage, "step-")
 }
 
-fn commit_as(stage: LayerStage, prefix: &str) -> Result<LayerId, BackendError> {
+/// A name for a layer that no other has.
+pub(super) fn new_layer(prefix: &str) -> LayerId {
     let number = MADE.fetch_add(1, Ordering::Relaxed);
     let unique = Digest::of(format!("{} {} {number}", std::process::id(), unique_moment()));
-    let id: LayerId =
-        format!("{prefix}{}", &unique.hex()[..40]).parse().expect("hex digits and a dash");
+    format!("{prefix}{}", &unique.hex()[..40]).parse().expect("hex digits and a dash")
+}
+
+fn commit_as(stage: LayerStage, prefix: &str) -> Result<LayerId, BackendError> {
+    let id = new_layer(prefix);
     let meta = LayerMeta { created_ms: now_ms(), ..LayerMeta::default() };
     stage.commit(&id, meta).map_err(store_error)
 }
@@ -196,7 +217,7 @@ fn unique_moment() -> String {
     format!("{boot} {}", now_ms())
 }
 
-fn files_error(error: FilesError) -> BackendError {
+pub(super) fn files_error(error: FilesError) -> BackendError {
     let environment = match &error {
         FilesError::Tree(files::TreeError::Io { source, .. }) => is_machines(source),
         FilesError::Input { .. } => true,

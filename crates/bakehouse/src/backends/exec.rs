@@ -16,7 +16,7 @@ use bakehouse_run::{BackendError, Built, Log};
 use bakehouse_store::{CacheMount, LayerStage};
 
 use super::engine::{EngineBackend, snapshot_of};
-use crate::memory::store_error;
+use crate::memory::{directories, store_error};
 use crate::patterns::DockerPatterns;
 
 /// How often a step looks whether a locked cache is free, or the run cancelled.
@@ -211,7 +211,7 @@ impl EngineBackend {
             // owned by root, and cannot write to the user's files.
             Some(context) => return self.bind_copy(mount, context, held),
         };
-        let lowers: Vec<_> = snapshot.layers.iter().map(|l| self.store.layer_path(l)).collect();
+        let lowers = directories(&self.store, &snapshot)?;
         let mounted = if mount.readonly {
             Overlay::mount(&lowers, None, MountOptions::default())
         } else {

@@ -24,7 +24,7 @@ use bakehouse_store::Store;
 use serde_json::{Value, json};
 
 use super::plan::{Planned, Pull, Shown, caches, plan, show};
-use crate::backends::{Emulators, EngineBackend, Secrets, SshAgents};
+use crate::backends::{Emulators, EngineBackend, Secrets, SshAgents, Straight};
 use crate::bases::Lookup;
 use crate::broadcast::{Broadcast, watchers};
 use crate::caches::Wishes;
@@ -126,9 +126,7 @@ pub fn build(
     outputs.refuse_annotations(&lowered)?;
     let finisher = finisher(request, &lowered, (outputs, &references), (&store, &client), cx);
     let cancel = cancel(cx)?;
-    let limits = Limits::of(&args.limits, &request.config)?;
-    let mut sandbox = Sandbox::new(SandboxConfig::default());
-    let unkept = limits.apply_to(&mut sandbox)?;
+    let (sandbox, limits, unkept) = sandbox(request, args)?;
     let backend = EngineBackend {
         store: store.clone(),
         memory: Arc::clone(&memory),
@@ -140,6 +138,7 @@ pub fn build(
         emulators,
         limits: limits.step,
         loaded: Arc::clone(&loaded),
+        straight: Straight::of(&lowered.graph, finisher.packing()),
         cancel,
     };
     let mut watchers = watchers(args.progress, cx.is_terminal, cx.style());
@@ -161,6 +160,17 @@ pub fn build(
     drop(lease);
     let takes_stdout = finisher.wanted.takes_stdout();
     Ok(Some(Done { exit, progress, made: finisher.made(), takes_stdout }))
+}
+
+/// Where steps run, what each may use, and which limits this machine does not keep.
+fn sandbox(
+    request: &Request,
+    args: &BuildArgs,
+) -> Result<(Sandbox, Limits, Option<Diagnostic>), Failure> {
+    let limits = Limits::of(&args.limits, &request.config)?;
+    let mut sandbox = Sandbox::new(SandboxConfig::default());
+    let unkept = limits.apply_to(&mut sandbox)?;
+    Ok((sandbox, limits, unkept))
 }
 
 /// What kills the steps when the user wants to stop.

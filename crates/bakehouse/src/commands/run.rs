@@ -11,6 +11,7 @@ use bakehouse_store::layout::MAX_DOCUMENT;
 use crate::cli::RunArgs;
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
+use crate::memory::directories;
 
 /// Runs the command.
 pub fn run(args: &RunArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
@@ -85,7 +86,7 @@ fn spec(config: &ImageConfig, command: &[String]) -> Result<Spec, Failure> {
 
 fn execute(store: &Store, snapshot: &Snapshot, spec: Spec) -> Result<(i32, String), Failure> {
     let stage = store.stage_layer()?;
-    let lowers: Vec<_> = snapshot.layers.iter().map(|layer| store.layer_path(layer)).collect();
+    let lowers = directories(store, snapshot)?;
     let root = Overlay::mount(&lowers, Some((&stage.fs(), &stage.work())), MountOptions::default())
         .map_err(|error| Failure::doing(Kind::Environment, "mount the image", &error))?;
     let cancel = Cancel::new()

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bakehouse_engine::snapshot::{DiffError, ExportError, ExportOptions, export_layer};
+use bakehouse_engine::snapshot::{
+    ALONE, DiffError, ExportError, ExportOptions, Packing, export_layer,
+};
 use bakehouse_model::{Compression, LayerId, Snapshot};
 use bakehouse_plan::assemble::Layer;
 use bakehouse_run::BackendError;
 use bakehouse_store::Store;
 
-use crate::backends::ALONE;
 use crate::memory::store_error;
 
 /// How layers become blobs.
@@ -40,6 +41,12 @@ impl LayerExports {
         ways.dedup();
         let common = ways.first().copied().filter(|_| ways.len() == 1);
         Self { store: store.clone(), common, slots: Mutex::default() }
+    }
+
+    /// How all layers are packed, if that is known before they are made.
+    pub(super) fn packing(&self) -> Option<Packing> {
+        let way = self.common.filter(|way| way.clamp.is_none() && !way.force)?;
+        Some(Packing { level: way.level, ..Packing::new(way.compression) })
     }
 
     /// Makes the topmost layer's blob ahead of time; a failure shows when it is needed.

@@ -76,3 +76,45 @@ fn a_linked_copy_with_a_name_or_a_mode_looks_at_what_is_below() {
     assert_eq!(tree.at("x/f").owner, (77, 78));
     assert_eq!(tree.at("y/f").mode, 0o600);
 }
+
+#[test]
+fn a_last_copy_becomes_files_when_somebody_needs_them_and_not_before() {
+    const TEXT: &str = "straight into the layer";
+    let Some(mut place) = Place::that_builds() else { return };
+    place.write("d/a", TEXT);
+    place.write("d/sub/b", "b\n");
+    let dockerfile = "FROM machine-base\nCOPY d /srv/\n";
+    place.write("Dockerfile", dockerfile);
+    let kept = |place: &Place, home: &str| {
+        !place.files_with(&place.path(home).join("layers-v1"), TEXT).is_empty()
+    };
+    place.set("BAKEHOUSE_HOME", place.path("straight").to_str().unwrap());
+    let straight = layers(&place, &[]).pop().unwrap();
+    assert_eq!(
+        (straight.1.text("srv/a").as_str(), straight.1.text("srv/sub/b").as_str()),
+        (TEXT, "b\n")
+    );
+    assert!(!kept(&place, "straight"));
+    assert_eq!(started(&place.events(&[])), [], "it is found again");
+
+    // Another build stands on it; it did not change.
+    place.write("Dockerfile", format!("{dockerfile}RUN cat /srv/a /srv/sub/b >/both\n"));
+    let names: Vec<String> = started(&place.events(&[])).into_iter().map(|it| it.0).collect();
+    assert!(names.len() == 1 && names[0].starts_with("RUN cat"), "{names:?}");
+    let last = layers(&place, &[]).pop().unwrap().1;
+    assert_eq!(last.text("both"), format!("{TEXT}b\n"));
+    assert!(kept(&place, "straight"));
+
+    // Where files are wanted, they are made, and give the same layer.
+    place.set("BAKEHOUSE_HOME", place.path("files").to_str().unwrap());
+    let tree = place.tree(dockerfile, &[]);
+    assert!(kept(&place, "files") && tree.text("srv/a") == TEXT);
+    assert_eq!(layers(&place, &[]).pop().unwrap().0, straight.0);
+
+    // So is the tree of what went straight.
+    place.set("BAKEHOUSE_HOME", place.path("again").to_str().unwrap());
+    layers(&place, &[]);
+    assert!(!kept(&place, "again"));
+    let again = place.tree(dockerfile, &[]);
+    assert_eq!(format!("{again:?}"), format!("{tree:?}"));
+}

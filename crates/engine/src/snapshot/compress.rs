@@ -3,11 +3,16 @@
 //! The tar is cut into chunks of a fixed size, each of which becomes a whole gzip member or zstd
 //! frame; both formats define a stream as any number of them. So chunks can be packed by
 //! several threads at once, and the bytes depend only on the tar, the compression and the
-//! level, never on how many threads there are. At most two chunks per thread are in memory.
+//! level, never on how many threads there are.
+//!
+//! Layers are packed at the same time, and the chunks that wait are bounded for all of them
+//! together: as long as there are [`WAITING`] for each thread, a layer waits for its own. A chunk's
+//! buffer is used again, so that what one layer needs is not spread over the heaps of threads.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -20,6 +25,12 @@ const GZIP_CHUNK: usize = 1 << 20;
 
 /// Bytes of tar in a zstd frame. Part of the result, too.
 const ZSTD_CHUNK: usize = 4 << 20;
+
+/// Chunks for each thread that are packed or wait for it, of all layers.
+const WAITING: usize = 2;
+
+/// Chunks that are in pools now, of all layers.
+static IN_POOLS: AtomicUsize = AtomicUsize::new(0);
 
 /// How to pack a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,8 +104,8 @@ impl<W: Write> LayerWriter<W> {
             self.end_chunk(true)?;
         }
         if let Some(pool) = &mut self.pool {
-            while let Some(packed) = pool.take()? {
-                self.out.write_all(&packed)?;
+            while let Some(done) = pool.take()? {
+                self.out.write_all(&done.packed)?;
             }
         }
         let (_, digest, tar_size) = self.tar.finish();
@@ -117,9 +128,11 @@ impl<W: Write> LayerWriter<W> {
             none => none.insert(Pool::new(self.packing)),
         };
         if pool.is_full()
-            && let Some(packed) = pool.take()?
+            && let Some(done) = pool.take()?
         {
-            self.out.write_all(&packed)?;
+            self.out.write_all(&done.packed)?;
+            self.chunk = done.chunk;
+            self.chunk.clear();
         }
         pool.give(chunk)
     }
@@ -155,7 +168,8 @@ impl<W: Write> Write for LayerWriter<W> {
 /// Packs chunks, one at a time.
 enum Packer {
     Plain,
-    Gzip(libdeflater::Compressor),
+    /// With room for the largest result.
+    Gzip(libdeflater::Compressor, Vec<u8>),
     Zstd(Box<zstd::bulk::Compressor<'static>>),
 }
 
@@ -163,7 +177,7 @@ impl std::fmt::Debug for Packer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Plain => "Plain",
-            Self::Gzip(_) => "Gzip",
+            Self::Gzip(..) => "Gzip",
             Self::Zstd(_) => "Zstd",
         })
     }
@@ -184,7 +198,7 @@ impl Packer {
         }
         if compression == Compression::Gzip {
             let level = libdeflater::CompressionLvl::new(level.into()).map_err(|_| error())?;
-            return Ok(Self::Gzip(libdeflater::Compressor::new(level)));
+            return Ok(Self::Gzip(libdeflater::Compressor::new(level), Vec::new()));
         }
         let packer = zstd::bulk::Compressor::new(level.into()).map_err(|_| error())?;
         Ok(Self::Zstd(Box::new(packer)))
@@ -193,20 +207,29 @@ impl Packer {
     fn pack(&mut self, chunk: &[u8]) -> io::Result<Vec<u8>> {
         match self {
             Self::Plain => Ok(chunk.to_vec()),
-            Self::Gzip(packer) => {
-                let mut packed = vec![0; packer.gzip_compress_bound(chunk.len())];
+            Self::Gzip(packer, room) => {
+                let bound = packer.gzip_compress_bound(chunk.len());
+                room.resize(room.len().max(bound), 0);
                 let length = packer
-                    .gzip_compress(chunk, &mut packed)
+                    .gzip_compress(chunk, room)
                     .expect("the buffer has the size that the library asks for");
-                packed.truncate(length);
-                Ok(packed)
+                Ok(room[..length].to_vec())
             }
-            Self::Zstd(packer) => packer.compress(chunk),
+            Self::Zstd(packer) => packer.compress(chunk).map(|mut packed| {
+                packed.shrink_to_fit();
+                packed
+            }),
         }
     }
 }
 
-type Reply = io::Result<Vec<u8>>;
+/// A chunk that is packed, and its buffer.
+struct Done {
+    packed: Vec<u8>,
+    chunk: Vec<u8>,
+}
+
+type Reply = io::Result<Done>;
 type Job = (Vec<u8>, SyncSender<Reply>);
 
 /// Threads that pack chunks. What is given first is taken first.
@@ -216,42 +239,49 @@ struct Pool {
     /// Replies to come, in order.
     waiting: VecDeque<Receiver<Reply>>,
     threads: Vec<JoinHandle<()>>,
-    room: usize,
+    packing: Packing,
+    todo: Arc<Mutex<Receiver<Job>>>,
 }
 
 impl Pool {
     fn new(packing: Packing) -> Self {
-        let room = packing.threads.get().saturating_mul(2);
-        let (jobs, todo) = sync_channel::<Job>(room);
+        let (jobs, todo) = sync_channel::<Job>(room(packing));
         let todo = Arc::new(Mutex::new(todo));
-        let threads = (0..packing.threads.get())
-            .map(|_| {
-                let todo = Arc::clone(&todo);
-                std::thread::spawn(move || work(packing, &todo))
-            })
-            .collect();
-        Self { jobs: Some(jobs), waiting: VecDeque::new(), threads, room }
+        Self { jobs: Some(jobs), waiting: VecDeque::new(), threads: Vec::new(), packing, todo }
     }
 
+    /// Whether there is no room for another chunk, here or in all pools together.
     fn is_full(&self) -> bool {
-        self.waiting.len() >= self.room
+        let room = room(self.packing);
+        self.waiting.len() >= room || IN_POOLS.load(Ordering::Relaxed) >= room
     }
 
     fn give(&mut self, chunk: Vec<u8>) -> io::Result<()> {
+        // As many threads as there are chunks at once, up to those that are allowed.
+        if self.threads.len() < self.packing.threads.get().min(self.waiting.len() + 1) {
+            let (packing, todo) = (self.packing, Arc::clone(&self.todo));
+            self.threads.push(std::thread::spawn(move || work(packing, &todo)));
+        }
         let (reply, packed) = sync_channel(1);
         let jobs = self.jobs.as_ref().expect("only dropping takes it");
         jobs.send((chunk, reply)).map_err(|_| gone())?;
         self.waiting.push_back(packed);
+        IN_POOLS.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
     /// The next packed chunk; none if all are taken.
-    fn take(&mut self) -> io::Result<Option<Vec<u8>>> {
-        match self.waiting.pop_front() {
-            Some(packed) => packed.recv().map_err(|_| gone())?.map(Some),
-            None => Ok(None),
-        }
+    fn take(&mut self) -> io::Result<Option<Done>> {
+        let Some(packed) = self.waiting.pop_front() else { return Ok(None) };
+        let done = packed.recv();
+        IN_POOLS.fetch_sub(1, Ordering::Relaxed);
+        done.map_err(|_| gone())?.map(Some)
     }
+}
+
+/// How many chunks there may be.
+fn room(packing: Packing) -> usize {
+    packing.threads.get().saturating_mul(WAITING)
 }
 
 fn gone() -> io::Error {
@@ -261,6 +291,7 @@ fn gone() -> io::Error {
 impl Drop for Pool {
     fn drop(&mut self) {
         drop(self.jobs.take());
+        IN_POOLS.fetch_sub(self.waiting.len(), Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             // A thread that panicked has been noticed by whoever waited for its chunk.
             drop(thread.join());
@@ -281,7 +312,7 @@ fn work(packing: Packing, todo: &Mutex<Receiver<Job>>) {
             return;
         };
         // Nobody waits any more if the writer was dropped.
-        drop(reply.send(packer.pack(&chunk)));
+        drop(reply.send(packer.pack(&chunk).map(|packed| Done { packed, chunk })));
     }
 }
 

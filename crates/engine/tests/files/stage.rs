@@ -99,7 +99,12 @@ impl Stage {
     pub(crate) fn list(&self, op: &op::File, input: &Tree) -> Result<Option<Listing>, FilesError> {
         let base = Tree::mounted(Root::open_dir(self.root("")).unwrap());
         let inputs = |_: usize| -> Result<Tree, InputError> { Ok(input.clone()) };
-        files::list(op, &base, &inputs, Options { patterns: &Simple, source_date_epoch: self.epoch })
+        files::list(
+            op,
+            &base,
+            &inputs,
+            Options { patterns: &Simple, source_date_epoch: self.epoch },
+        )
     }
 
     /// Copies from the context and lists what the root then holds.

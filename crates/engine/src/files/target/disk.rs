@@ -126,12 +126,7 @@ impl Target for Disk {
         })
     }
 
-    fn make_node(
-        &self,
-        path: &[u8],
-        kind: FileType,
-        rdev: (u32, u32),
-    ) -> Result<(), TreeError> {
+    fn make_node(&self, path: &[u8], kind: FileType, rdev: (u32, u32)) -> Result<(), TreeError> {
         let dev = rustix::fs::makedev(rdev.0, rdev.1);
         self.call("make device", path, |dir, name| {
             rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(0o600), dev)
