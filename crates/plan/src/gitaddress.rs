@@ -219,7 +219,7 @@ fn pairs(query: &str) -> Result<BTreeMap<String, String>, GitAddressError> {
 }
 
 /// Text without `%41`; what is no such code stays as it is.
-fn decoded(text: &str, plus_is_blank: bool) -> String {
+pub fn decoded(text: &str, plus_is_blank: bool) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -10,6 +10,7 @@
 //! Dockerfiles to take their base as an argument, [`leave`] writes the fleet down for other
 //! tools, [`attest`] tells what an image was made of, and [`codes`] lists all that may be said.
 
+pub mod address;
 pub mod affected;
 pub mod assemble;
 pub mod attest;

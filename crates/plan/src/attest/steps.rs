@@ -4,6 +4,7 @@
 use bakehouse_model::op::{Exec, File, FileAction, MountKind, Network, Op, Security, Source};
 use serde_json::{Map, Value, json};
 
+use crate::address::without_password;
 use crate::graph::{Graph, Step, StepIndex};
 
 /// Every step that `root` needs, and itself, needs first.
@@ -70,9 +71,9 @@ fn identifier(source: &Source) -> String {
             format!("docker-image://{}@{}", image.reference, image.manifest)
         }
         Source::Context(context) => format!("local://{}", context.name),
-        Source::Http(http) => super::provenance::without_password(&http.url),
+        Source::Http(http) => without_password(&http.url),
         Source::Git(git) => {
-            let remote = super::provenance::without_password(&git.remote);
+            let remote = without_password(&git.remote);
             let reference = git.reference.as_deref().unwrap_or_default();
             match &git.subdir {
                 Some(subdir) => format!("git://{remote}#{reference}:{subdir}"),

@@ -6,6 +6,7 @@ use super::doubts::document_lexer;
 use super::remote::Remote;
 use super::stages::{Command, Lowering};
 use super::{LowerFailure, path, wrong, wrong_with_help};
+use crate::address::without_password;
 use crate::dockerfile::{Add, Copy, SourceContent, Span, Transfer};
 use crate::graph::{NewStep, Origin, StepIndex};
 use crate::key::has_wildcards;
@@ -429,7 +430,8 @@ impl Job {
             }
         }
         for source in &self.sources {
-            text.push_str(&format!(" {source}"));
+            // The history is for everybody's eyes.
+            text.push_str(&format!(" {}", without_password(source)));
         }
         for content in &self.contents {
             text.push_str(&format!(" <<{}", content.path));

@@ -6,6 +6,7 @@ use bakehouse_model::op::{self, FileAction, MakeDir, Op};
 use super::doubts::NOT_VARIABLES;
 use super::stages::{Command, Lowering};
 use super::{LowerFailure, path, ports, system, text, wrong};
+use crate::address::without_passwords;
 use crate::dockerfile::{ArgDeclaration, Command as CommandLine, InstructionKind, KeyValue, Span};
 use crate::graph::{NewStep, Origin, StepIndex};
 
@@ -120,6 +121,7 @@ impl Lowering<'_> {
         inputs: Vec<StepIndex>,
     ) -> StepIndex {
         let shown = self.lexer.expand_for_display(&command.instruction.text, &self.states[at].env);
+        let shown = without_passwords(&shown);
         let location = self.place(command.instruction.span);
         let state = &mut self.states[at];
         state.at += 1;

@@ -6,6 +6,7 @@ use bakehouse_model::op::{GitSource, HttpSource, Op, Source};
 use super::copy::Job;
 use super::stages::Lowering;
 use super::{LowerFailure, path, wrong, wrong_with_help};
+use crate::address::without_password;
 use crate::dockerfile::Span;
 use crate::gitaddress::{GitAddress, is_http};
 use crate::graph::{NewStep, Origin, StepIndex};
@@ -49,7 +50,7 @@ impl Lowering<'_> {
             };
         let source = HttpSource { url: url.to_owned(), checksum, file_name: file_name.clone() };
         let op = Op::Source(Source::Http(source));
-        Ok((self.fetch(at, op, format!("download {url}"), job.span), file_name))
+        Ok((self.fetch(at, op, format!("download {}", without_password(url)), job.span), file_name))
     }
 
     /// The step that checks a repository out.
@@ -61,6 +62,7 @@ impl Lowering<'_> {
         address: &GitAddress,
     ) -> Result<StepIndex, LowerFailure> {
         let differ = |one: &str, other: &str| {
+            let src = without_password(src);
             let message = format!("`{src}` says `{one}`, and the flag of ADD says `{other}`");
             wrong_with_help(self.place(job.span), "bad-git-address", message, "say it once")
         };
@@ -91,7 +93,7 @@ impl Lowering<'_> {
         }
         source.checksum = checksum;
         let op = Op::Source(Source::Git(source));
-        Ok(self.fetch(at, op, format!("fetch {src}"), job.span))
+        Ok(self.fetch(at, op, format!("fetch {}", without_password(src)), job.span))
     }
 
     fn fetch(&mut self, at: usize, op: Op, name: String, span: Span) -> StepIndex {
