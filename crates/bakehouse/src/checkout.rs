@@ -5,28 +5,30 @@
 //! fetched, and gets nothing else for it. What a repository is at is asked first and then
 //! fetched without its history, where the server can do that.
 
-use std::ffi::OsStr;
+mod credentials;
+mod process;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bakehouse_model::op::GitSource;
+use bakehouse_plan::address::without_password;
 use bakehouse_plan::gitaddress::GitAddress;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use thiserror::Error;
 
-/// Settings that no repository and no user changes. Folders of this machine are no remotes, not
-/// even of submodules.
-const SETTINGS: [&str; 7] = [
-    "core.hooksPath=/dev/null",
-    "core.fsmonitor=false",
-    "core.askPass=",
-    "protocol.file.allow=never",
-    "protocol.ext.allow=never",
-    "init.defaultBranch=master",
-    "advice.detachedHead=false",
-];
+use credentials::Credentials;
+use process::{Failed, Runner};
+
+/// Whom a checkout tells what git says, and who may stop it.
+pub(crate) struct Watch<'a> {
+    /// Is told the lines.
+    pub(crate) log: &'a mut dyn FnMut(&str),
+    /// Whether it must not go on.
+    pub(crate) is_cancelled: &'a dyn Fn() -> bool,
+}
 
 /// Why there is no checkout.
 #[derive(Debug, Error)]
@@ -34,6 +36,9 @@ pub(crate) enum CheckoutError {
     /// There is no `git`.
     #[error("cannot start `git`")]
     NoGit(#[source] io::Error),
+    /// It was told to stop.
+    #[error("the build was cancelled")]
+    Cancelled,
     /// A folder cannot be used.
     #[error("cannot use the folder of a checkout")]
     Folder(#[source] io::Error),
@@ -79,34 +84,26 @@ pub(crate) enum CheckoutError {
 
 /// Checks out what `source` names; its files are then in `into`. Gives the commit.
 ///
-/// `work` is an empty folder on the same file system; `log` is told what git says.
-pub(crate) fn checkout(
-    source: &GitSource,
+/// `work` is an empty folder on the same file system.
+pub(crate) fn checkout<'a>(
+    source: &'a GitSource,
     (work, into): (&Path, &Path),
-    log: &mut dyn FnMut(&str),
+    watch: Watch<'a>,
 ) -> Result<String, CheckoutError> {
-    let mut git = Git { source, folder: work.to_path_buf(), log };
+    let mut git = Git::new(source, work, watch)?;
     let tip = git.tip()?;
     git.fetch(&tip)?;
+    git.local(&["checkout", "-q", "--detach", &tip.commit])?;
     if source.submodules {
-        let update = ["submodule", "update", "-q", "--init", "--recursive", "--depth", "1"];
-        if git.run(&update).is_err() {
-            git.broken(&update[..update.len() - 2])?;
-        }
+        git.submodules()?;
     }
     if source.commit_times {
-        let time = git.broken(&["log", "-1", "--format=%ct", "HEAD"])?;
-        let time = Duration::from_secs(time.trim().parse().unwrap_or(0));
-        set_times(work, SystemTime::UNIX_EPOCH + time).map_err(CheckoutError::Folder)?;
+        let time = git.commit_time()?;
+        set_times(work, time).map_err(CheckoutError::Folder)?;
     }
     let dot_git = work.join(".git");
-    if source.keep_git_dir {
-        for name in ["FETCH_HEAD", "logs", "hooks"] {
-            remove(&dot_git.join(name)).map_err(CheckoutError::Folder)?;
-        }
-    } else {
-        remove(&dot_git).map_err(CheckoutError::Folder)?;
-    }
+    let cleaned = if source.keep_git_dir { forget(&dot_git) } else { remove(&dot_git) };
+    cleaned.map_err(CheckoutError::Folder)?;
     let from = subdir(work, source.subdir.as_deref())?;
     move_contents(&from, into).map_err(CheckoutError::Folder)?;
     Ok(tip.commit)
@@ -121,11 +118,20 @@ struct Tip {
 
 struct Git<'a> {
     source: &'a GitSource,
+    /// The address, without what is secret in it.
+    remote: String,
     folder: PathBuf,
-    log: &'a mut dyn FnMut(&str),
+    runner: Runner<'a>,
 }
 
-impl Git<'_> {
+impl<'a> Git<'a> {
+    fn new(source: &'a GitSource, work: &Path, watch: Watch<'a>) -> Result<Self, CheckoutError> {
+        let (remote, credentials) = Credentials::split(&source.remote);
+        let runner = Runner::new(work, credentials, watch);
+        let runner = runner.map_err(|failed| broken(source, failed))?;
+        Ok(Self { source, remote, folder: work.to_path_buf(), runner })
+    }
+
     /// Asks the remote what the reference points at, unless it is a commit.
     fn tip(&mut self) -> Result<Tip, CheckoutError> {
         let wanted = self.source.reference.clone();
@@ -134,7 +140,7 @@ impl Git<'_> {
             return Ok(Tip { name: commit.to_owned(), commit: commit.to_owned() });
         }
         let name = wanted.unwrap_or_else(|| "HEAD".to_owned());
-        let remote = self.source.remote.clone();
+        let remote = self.remote.clone();
         let peeled = format!("{name}^{{}}");
         let lines = self.reach(&["ls-remote", "--", &remote, &name, &peeled])?;
         let known: Vec<(&str, &str)> =
@@ -148,10 +154,7 @@ impl Git<'_> {
         } else {
             candidates.into_iter().find_map(|name| commit_of(&name).map(|commit| (name, commit)))
         };
-        let Some((name, commit)) = found else {
-            let reference = name;
-            return Err(CheckoutError::NoReference { remote: self.shown(), reference });
-        };
+        let Some((name, commit)) = found else { return Err(self.no_reference(name)) };
         let peeled = commit_of(&format!("{name}^{{}}"));
         self.check(&[Some(commit), peeled].into_iter().flatten().collect::<Vec<_>>())?;
         Ok(Tip { commit: peeled.unwrap_or(commit).to_owned(), name })
@@ -167,104 +170,100 @@ impl Git<'_> {
         }
     }
 
+    /// Makes a repository that has the commit.
     fn fetch(&mut self, tip: &Tip) -> Result<(), CheckoutError> {
         let format = if tip.commit.len() == 64 { "sha256" } else { "sha1" };
-        self.broken(&["init", "-q", &format!("--object-format={format}")])?;
-        let remote = self.source.remote.clone();
-        self.broken(&["remote", "add", "--", "origin", &remote])?;
+        self.local(&["init", "-q", &format!("--object-format={format}")])?;
+        let remote = self.remote.clone();
+        self.local(&["remote", "add", "--", "origin", &remote])?;
         // The reference has the name in `.git` that it has there.
         let spec = match tip.name.strip_prefix("refs/") {
             Some(_) => format!("+{0}:{0}", tip.name),
             None => tip.name.clone(),
         };
         let shallow = ["fetch", "-q", "-u", "--no-tags", "--depth", "1", "--", "origin", &spec];
-        if self.reach(&shallow).is_err() {
-            // Not every server can leave the history out, or give a commit by its name.
-            self.reach(&[
-                "fetch",
-                "-q",
-                "-u",
-                "--tags",
-                "--",
-                "origin",
-                "+refs/heads/*:refs/heads/*",
-            ])?;
+        match self.runner.run(&shallow) {
+            Ok(_) if self.has(&tip.commit)? => return Ok(()),
+            Ok(_) | Err(Failed::Said(_)) => {}
+            Err(failed) => return Err(self.unreachable(failed)),
         }
-        self.run(&["checkout", "-q", "--detach", &tip.commit]).map(drop).map_err(
-            |error| match error {
-                Failed::Start(error) => CheckoutError::NoGit(error),
-                Failed::Said(_) => CheckoutError::NoReference {
-                    remote: self.shown(),
-                    reference: tip.commit.clone(),
-                },
-            },
-        )
+        // Not every server can leave the history out, or give a commit by its name; and the
+        // reference may have moved on in the meantime.
+        let is_shallow = self.folder.join(".git/shallow").exists();
+        let mut whole = vec!["fetch", "-q", "-u", "--tags"];
+        whole.extend(is_shallow.then_some("--unshallow"));
+        whole.extend(["--", "origin", "+refs/heads/*:refs/heads/*"]);
+        whole.extend((tip.name != tip.commit).then_some(spec.as_str()));
+        self.reach(&whole)?;
+        if self.has(&tip.commit)? { Ok(()) } else { Err(self.no_reference(tip.commit.clone())) }
+    }
+
+    /// Whether the commit is here.
+    fn has(&mut self, commit: &str) -> Result<bool, CheckoutError> {
+        match self.runner.run(&["rev-parse", "-q", "--verify", &format!("{commit}^{{commit}}")]) {
+            Ok(_) => Ok(true),
+            Err(Failed::Said(_)) => Ok(false),
+            Err(failed) => Err(self.broken(failed)),
+        }
+    }
+
+    fn submodules(&mut self) -> Result<(), CheckoutError> {
+        let update = ["submodule", "update", "-q", "--init", "--recursive"];
+        match self.runner.run(&[&update[..], &["--depth", "1"]].concat()) {
+            Ok(_) => Ok(()),
+            Err(Failed::Said(_)) => self.local(&update).map(drop),
+            Err(failed) => Err(self.broken(failed)),
+        }
+    }
+
+    fn commit_time(&mut self) -> Result<SystemTime, CheckoutError> {
+        let said = self.local(&["log", "-1", "--format=%ct", "HEAD"])?;
+        match said.trim().parse() {
+            Ok(seconds) => Ok(UNIX_EPOCH + Duration::from_secs(seconds)),
+            Err(_) => {
+                let said = format!("`{}` is no time", bakehouse_render::clean(said.trim()));
+                Err(self.broken(Failed::Said(said)))
+            }
+        }
     }
 
     /// A command that needs the remote.
     fn reach(&mut self, args: &[&str]) -> Result<String, CheckoutError> {
-        self.run(args).map_err(|error| match error {
-            Failed::Start(error) => CheckoutError::NoGit(error),
-            Failed::Said(said) => CheckoutError::Unreachable { remote: self.shown(), said },
-        })
+        self.runner.run(args).map_err(|failed| self.unreachable(failed))
     }
 
     /// A command that needs nothing but what is there.
-    fn broken(&mut self, args: &[&str]) -> Result<String, CheckoutError> {
-        self.run(args).map_err(|error| match error {
-            Failed::Start(error) => CheckoutError::NoGit(error),
-            Failed::Said(said) => CheckoutError::Broken { remote: self.shown(), said },
-        })
+    fn local(&mut self, args: &[&str]) -> Result<String, CheckoutError> {
+        self.runner.run(args).map_err(|failed| self.broken(failed))
     }
 
-    fn run(&mut self, args: &[&str]) -> Result<String, Failed> {
-        let output = command(&self.folder, args).output().map_err(Failed::Start)?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        let said: Vec<String> = said.lines().map(bakehouse_render::clean).collect();
-        said.iter().for_each(|line| (self.log)(line));
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    fn unreachable(&self, failed: Failed) -> CheckoutError {
+        match self.broken(failed) {
+            CheckoutError::Broken { remote, said } => CheckoutError::Unreachable { remote, said },
+            other => other,
         }
-        Err(Failed::Said(said.last().cloned().unwrap_or_else(|| "git failed".to_owned())))
     }
 
-    /// The remote without a password.
-    fn shown(&self) -> String {
-        let remote = bakehouse_render::clean(&self.source.remote);
-        match remote.split_once("://") {
-            Some((scheme, rest)) => {
-                let host = rest.split_once('@').map_or(rest, |(_, host)| host);
-                format!("{scheme}://{host}")
-            }
-            None => remote,
-        }
+    fn broken(&self, failed: Failed) -> CheckoutError {
+        broken(self.source, failed)
+    }
+
+    fn no_reference(&self, reference: String) -> CheckoutError {
+        CheckoutError::NoReference { remote: shown(self.source), reference }
     }
 }
 
-enum Failed {
-    Start(io::Error),
-    Said(String),
+fn broken(source: &GitSource, failed: Failed) -> CheckoutError {
+    match failed {
+        Failed::Start(error) => CheckoutError::NoGit(error),
+        Failed::Cancelled => CheckoutError::Cancelled,
+        Failed::Said(said) => CheckoutError::Broken { remote: shown(source), said },
+    }
 }
 
-/// `git`, which asks nobody anything, and makes files as everybody else may read them.
-fn command(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", "umask 022 && exec git \"$@\"", "git"]);
-    for setting in SETTINGS {
-        command.args(["-c", setting]);
-    }
-    command.args(args).current_dir(folder).stdin(Stdio::null());
-    command.env("GIT_TERMINAL_PROMPT", "0").env("SSH_ASKPASS_REQUIRE", "never").env("LC_ALL", "C");
-    command
-        .env("GIT_CEILING_DIRECTORIES", folder.parent().map_or(OsStr::new("/"), Path::as_os_str));
-    let says_how = |name: &str| std::env::var_os(name).is_some();
-    if !says_how("GIT_SSH_COMMAND") && !says_how("GIT_SSH") {
-        command.env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes");
-    }
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"] {
-        command.env_remove(name);
-    }
-    command
+/// The remote without a password.
+fn shown(source: &GitSource) -> String {
+    bakehouse_render::clean(&without_password(&source.remote))
 }
 
 /// The folder of a checkout that is wanted; never one outside of it, nor one behind a link.
@@ -301,20 +300,46 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives files and folders of a checkout one time; links keep theirs.
+/// Takes out of a `.git`, and those of submodules in it, what is of this checkout only.
+fn forget(dot_git: &Path) -> io::Result<()> {
+    for name in ["FETCH_HEAD", "logs", "hooks"] {
+        remove(&dot_git.join(name))?;
+    }
+    let mut folders = vec![dot_git.join("modules")];
+    while let Some(folder) = folders.pop().filter(|folder| folder.is_dir()) {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() {
+                continue;
+            }
+            // The name of a submodule may have slashes.
+            if entry.path().join("HEAD").exists() {
+                forget(&entry.path())?;
+            } else {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives all that is in a checkout one time, links too.
 fn set_times(work: &Path, time: SystemTime) -> io::Result<()> {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let time = Timespec { tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX), tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    let set = |path: &Path| utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
     let mut folders = vec![work.to_path_buf()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
-            let kind = entry.file_type()?;
-            if kind.is_dir() && entry.file_name() != ".git" {
+            if entry.file_type()?.is_dir() {
                 folders.push(entry.path());
-            } else if kind.is_file() {
-                fs::File::open(entry.path())?.set_modified(time)?;
+            } else {
+                set(&entry.path())?;
             }
         }
-        fs::File::open(&folder)?.set_modified(time)?;
+        set(&folder)?;
     }
     Ok(())
 }

@@ -77,6 +77,9 @@ pub struct Where {
     /// Ask registries again what tags point at
     #[arg(long)]
     pub pull: bool,
+    /// Whether contexts that are elsewhere are brought here
+    #[arg(skip)]
+    pub brings: bool,
 }
 
 /// What changes results and so belongs to plan and build alike.

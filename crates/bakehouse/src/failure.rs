@@ -20,6 +20,8 @@ pub enum Kind {
     Input,
     /// The machine, a registry or a daemon does not do what is needed.
     Environment,
+    /// Nobody's: it was told to stop.
+    Interrupted,
     /// A bug.
     Internal,
 }
@@ -32,6 +34,7 @@ impl Kind {
             Self::Usage => ExitCode::Usage,
             Self::Input => ExitCode::Input,
             Self::Environment => ExitCode::Environment,
+            Self::Interrupted => ExitCode::Interrupted,
             Self::Internal => ExitCode::Internal,
         }
     }

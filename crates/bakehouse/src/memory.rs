@@ -19,8 +19,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::patterns::DockerPatterns;
 
-/// Where the stat caches of contexts are.
-const STAT_BUCKET: &str = "statcache-v1";
 /// Where the content digests of snapshots are.
 const CONTENT_BUCKET: &str = "contents-v1";
 /// Paths that are remembered of one input, to say which one changed.
@@ -43,10 +41,8 @@ struct KnownContents {
 impl StoreMemory {
     /// Over `store`. No context is looked at yet.
     pub fn new(store: Store) -> Self {
-        let cache = store.clone();
-        let contexts =
-            Contexts::new(move |name| cache.read_small(STAT_BUCKET, name).ok().flatten());
-        Self { store, contexts: Arc::new(contexts) }
+        let contexts = Arc::new(Contexts::in_store(&store));
+        Self { store, contexts }
     }
 
     /// Reads contexts while the caller does something else; whoever needs one waits for it. What
@@ -79,9 +75,7 @@ impl StoreMemory {
 
     /// Keeps what was learned about the contexts. Losing it costs only time.
     pub fn keep_stat_caches(&self) {
-        for (name, bytes) in self.contexts.changed_tables() {
-            drop(self.store.write_small(STAT_BUCKET, &name, &bytes));
-        }
+        drop(self.contexts.save(&self.store));
     }
 
     fn snapshot_contents(

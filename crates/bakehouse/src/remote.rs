@@ -1,5 +1,9 @@
 //! Contexts that are not here yet: Git repositories, archives behind URLs, and what comes through
 //! standard input. They are brought into folders of the store, and are gone with the build.
+//!
+//! The command line may name one ([`bring`]), and so may bake and compose files ([`definitions`]).
+
+pub(crate) mod definitions;
 
 use std::fs;
 use std::io::{self, Read};
@@ -7,14 +11,17 @@ use std::path::{Path, PathBuf};
 
 use bakehouse_engine::Root;
 use bakehouse_engine::files::{self, InputError, Options, Tree};
+use bakehouse_engine::sandbox;
 use bakehouse_model::op::{self, FileAction};
+use bakehouse_plan::address::without_password;
 use bakehouse_plan::gitaddress::{GitAddress, is_http};
 use bakehouse_plan::lower::git_source;
 use bakehouse_registry::Client;
+use bakehouse_run::Cancel;
 use bakehouse_store::{LayerStage, Store};
 
 use crate::backends::client_error;
-use crate::checkout::{CheckoutError, checkout};
+use crate::checkout::{CheckoutError, Watch, checkout};
 use crate::cli::BuildArgs;
 use crate::commands;
 use crate::context::Context;
@@ -33,6 +40,7 @@ pub(crate) struct Brought {
 /// What the command line names, once it is here: the same command line over folders.
 pub(crate) fn bring(args: &BuildArgs, cx: &Context) -> Result<(BuildArgs, Brought), Failure> {
     let mut args = args.clone();
+    args.place.brings = true;
     let mut brought = Brought::default();
     let main = match args.images.as_slice() {
         [only] => Source::of(only)?,
@@ -53,8 +61,7 @@ pub(crate) fn bring(args: &BuildArgs, cx: &Context) -> Result<(BuildArgs, Brough
         let what = "standard input cannot be the context and the Dockerfile";
         return Err(Failure::new(Kind::Usage, what).hint("give one of them as a file"));
     }
-    let store = Store::open(&cx.home())?;
-    let carrier = Carrier { client: commands::client_with(&[], &store, cx), store };
+    let carrier = Carrier::new(cx)?;
     for (at, name, source) in named {
         let folder = carrier.named(&source, &mut brought)?;
         args.place.build_context[at] = format!("{name}={}", folder.display());
@@ -103,6 +110,7 @@ impl Source {
             Ok(Some(address)) => Ok(Some(Self::Repository(Box::new(address)))),
             Ok(None) => Ok(is_http(text).then(|| Self::Url(text.to_owned()))),
             Err(error) => {
+                let text = without_password(text);
                 let what = format!("the context `{text}` cannot be understood: {error}");
                 Err(Failure::new(Kind::Usage, what))
             }
@@ -123,16 +131,29 @@ impl Brought {
 struct Carrier {
     store: Store,
     client: Client,
+    /// Turned when the user wants to stop.
+    cancel: Cancel,
 }
 
 impl Carrier {
+    fn new(cx: &Context) -> Result<Self, Failure> {
+        let store = Store::open(&cx.home())?;
+        let steps = sandbox::Cancel::new()
+            .map_err(|error| Failure::doing(Kind::Environment, "prepare the run", &error))?;
+        // What `git` starts is told nothing by a terminal, so it must be ended by us.
+        crate::signals::watch(cx.cancel.clone(), steps);
+        let client = commands::client_with(&[], &store, cx);
+        Ok(Self { client, store, cancel: cx.cancel.clone() })
+    }
+
     /// The folder of a named context.
     fn named(&self, source: &Source, brought: &mut Brought) -> Result<PathBuf, Failure> {
         match source {
             Source::Repository(address) => self.repository(address, brought),
             Source::Url(url) => {
                 let folder = brought.folder(&self.store)?;
-                self.download(url, &folder.join(file_name(url)))?;
+                // So BuildKit calls it, whatever it is called where it comes from.
+                self.download(url, &folder.join("context"))?;
                 Ok(folder)
             }
             Source::Stdin => unreachable!("no named context is standard input"),
@@ -168,8 +189,10 @@ impl Carrier {
         let name = if is_plain && name.chars().all(plain) { name } else { "repository" };
         let folder = brought.folder(&self.store)?.join(name);
         fs::create_dir(&folder).map_err(folder_error)?;
-        checkout(&git_source(address), (&work, &folder), &mut |_| {}).map_err(|error| {
+        let watch = Watch { log: &mut |_| {}, is_cancelled: &|| self.cancel.is_cancelled() };
+        checkout(&git_source(address), (&work, &folder), watch).map_err(|error| {
             let kind = match &error {
+                CheckoutError::Cancelled => Kind::Interrupted,
                 CheckoutError::NoGit(_) | CheckoutError::Unreachable { .. } => Kind::Environment,
                 _ => Kind::Input,
             };
@@ -221,16 +244,6 @@ fn unpack(got: &Path, into: &Path) -> Result<bool, Failure> {
     Ok(!is_same)
 }
 
-/// The name of the file that a URL gives.
-fn file_name(url: &str) -> String {
-    let path = url.split(['?', '#']).next().unwrap_or(url);
-    let after_host = path.splitn(4, '/').nth(3).unwrap_or("");
-    match after_host.rsplit('/').next() {
-        Some("" | "." | "..") | None => "__unnamed__".to_owned(),
-        Some(name) => name.to_owned(),
-    }
-}
-
 /// Refuses a Dockerfile, or what it is ignored by, that is a link out of the context which
 /// somebody else has made.
 fn stays_inside(file: &Path, context: &Path) -> Result<(), Failure> {
@@ -241,8 +254,10 @@ fn stays_inside(file: &Path, context: &Path) -> Result<(), Failure> {
     let mut own = file.as_os_str().to_owned();
     own.push(".dockerignore");
     let ignore = context.join(".dockerignore");
+    // A Dockerfile that the user has elsewhere is the user's own.
     let beside = file.parent().unwrap_or(file);
-    let is_fine = |path: &Path| inside(path, context) || inside(path, beside);
+    let is_fine =
+        |path: &Path| inside(path, if path.starts_with(context) { context } else { beside });
     match [file, Path::new(&own), &ignore].into_iter().find(|path| !is_fine(path)) {
         None => Ok(()),
         Some(path) => {
@@ -292,8 +307,13 @@ mod tests {
         fs::write(path("real"), "").unwrap();
         std::os::unix::fs::symlink("real", path("inside")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", path("outside")).unwrap();
-        for (name, fine) in [("real", true), ("inside", true), ("none", true), ("outside", false)] {
+        std::os::unix::fs::symlink("/etc", path("folder")).unwrap();
+        let cases = [("real", true), ("inside", true), ("none", true), ("outside", false)];
+        for (name, fine) in cases.into_iter().chain([("folder/passwd", false)]) {
             assert_eq!(stays_inside(&path(name), folder.path()).is_ok(), fine, "{name}");
         }
+        let own = tempfile::tempdir().unwrap();
+        fs::write(own.path().join("Dockerfile"), "").unwrap();
+        assert!(stays_inside(&own.path().join("Dockerfile"), folder.path()).is_ok());
     }
 }

@@ -21,6 +21,7 @@ use crate::cli::{Shape, Where};
 use crate::config::Config;
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
+use crate::remote::Brought;
 
 pub use contexts::NamedContext;
 pub(crate) use files::{Reading, fleet_of, repository};
@@ -64,6 +65,9 @@ pub struct Request {
     pub config: Config,
     /// Labels for policy.
     pub classes: Vec<Class>,
+    /// Contexts that definitions have elsewhere.
+    #[expect(dead_code, reason = "it is held, and never looked at")]
+    brought: Brought,
 }
 
 impl Request {
@@ -77,8 +81,8 @@ impl Request {
         let root = root(place, cx)?;
         let settings = flags::settings(place, shape, cx)?;
         let registry = prefix(place)?;
-        let files::Read { fleet, texts, config, classes, prefix } =
-            files::read((place, registry.as_deref()), &root, &settings, cx)?;
+        let files::Read { fleet, texts, config, classes, prefix, brought } =
+            files::read((place, registry.as_deref(), images), &root, &settings, cx)?;
         let mut request = Self {
             single: contexts::Single::named(place, cx),
             named_contexts: contexts::named(place, &root)?,
@@ -97,6 +101,7 @@ impl Request {
             config,
             classes,
             fleet,
+            brought,
         };
         request.refuse_nothing()?;
         request.choose(images)?;
@@ -160,7 +165,9 @@ impl Request {
             message: skipped.reason.clone(),
             help: Some("name a Dockerfile with -f to build it alone".to_owned()),
         });
-        Err(Failure::input(reasons.collect()))
+        let told = self.fleet.diagnostics.iter().cloned();
+        let told = told.map(|it| Diagnostic { severity: Severity::Error, ..it });
+        Err(Failure::input(reasons.chain(told).collect()))
     }
 
     /// The context of each wanted image, by the image's name.

@@ -11,11 +11,12 @@ use bakehouse_engine::snapshot;
 use bakehouse_model::oci::{ImageConfig, Manifest};
 use bakehouse_model::op::{GitSource, HttpSource, ImageSource};
 use bakehouse_model::{Digest, Snapshot, Stream, TransferKind};
+use bakehouse_plan::address::without_password;
 use bakehouse_plan::attest;
 use bakehouse_run::{BackendError, Built, Log};
 
 use super::engine::{EngineBackend, commit};
-use crate::checkout::{CheckoutError, checkout};
+use crate::checkout::{CheckoutError, Watch, checkout};
 use crate::memory::store_error;
 use crate::transfer::Transfer;
 
@@ -57,7 +58,8 @@ impl EngineBackend {
         http: &HttpSource,
         log: &mut Log<'_>,
     ) -> Result<Built, BackendError> {
-        let what = bakehouse_render::clean(http.url.split('?').next().unwrap_or(&http.url));
+        let url = http.url.split('?').next().unwrap_or(&http.url);
+        let what = bakehouse_render::clean(&without_password(url));
         let transfer = Transfer::new(TransferKind::Download, &what, log.teller());
         let got = self
             .client
@@ -100,13 +102,25 @@ impl EngineBackend {
             |error: std::io::Error| BackendError::environment("use a folder of the store", error);
         fs::create_dir_all(&work).map_err(failed)?;
         let mut say = |line: &str| log.line(Stream::Stderr, line.to_owned());
-        let commit_id = checkout(git, (&work, &stage.fs()), &mut say).map_err(checkout_error)?;
+        let watch = Watch { log: &mut say, is_cancelled: &|| self.cancel.is_cancelled() };
+        let commit_id = checkout(git, (&work, &stage.fs()), watch).map_err(checkout_error)?;
         let layer = commit(stage)?;
         self.fetched.note(attest::git_address(git), &commit_id);
-        let name = format!("{commit_id} {:?} {}", git.subdir, git.keep_git_dir);
+        let name = format!("{commit_id} {}", shape(git));
         let snapshot = Snapshot::default().with(layer);
         Ok(Built { snapshot, fetched: Some(Digest::of(name)) })
     }
+}
+
+/// What a checkout is made of besides its commit.
+fn shape(git: &GitSource) -> String {
+    let mut shape =
+        GitSource { remote: without_password(&git.remote), checksum: None, ..git.clone() };
+    if !git.keep_git_dir {
+        // Nothing but `.git` tells which name the commit had.
+        shape.reference = None;
+    }
+    serde_json::to_string(&shape).expect("plain fields")
 }
 
 /// What this run fetched: the digests of files and the commits of repositories, by address.
@@ -131,6 +145,7 @@ impl Fetched {
 /// Dockerfile's.
 fn checkout_error(error: CheckoutError) -> BackendError {
     let hint = match &error {
+        CheckoutError::Cancelled => return BackendError::Cancelled,
         CheckoutError::NoGit(_) => "install git: ADD of a repository needs it",
         CheckoutError::Folder(_) => "",
         CheckoutError::Unreachable { .. } => "check the address, the network and git's credentials",
@@ -149,4 +164,42 @@ fn checkout_error(error: CheckoutError) -> BackendError {
 pub(crate) fn client_error(doing: &str, error: bakehouse_registry::ClientError) -> BackendError {
     let hints = error.hints();
     BackendError::Environment { doing: doing.to_owned(), source: Box::new(error), hints }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkout_of_another_shape_is_another_one() {
+        let plain = GitSource {
+            remote: "https://user:old@host/r.git".to_owned(),
+            reference: Some("main".to_owned()),
+            subdir: None,
+            keep_git_dir: false,
+            submodules: true,
+            commit_times: false,
+            checksum: None,
+        };
+        let kept = GitSource { keep_git_dir: true, ..plain.clone() };
+        let others = [
+            GitSource { submodules: false, ..plain.clone() },
+            GitSource { commit_times: true, ..plain.clone() },
+            GitSource { subdir: Some("a".to_owned()), ..plain.clone() },
+            GitSource { reference: Some("v1".to_owned()), ..kept.clone() },
+            GitSource { remote: "https://host/other.git".to_owned(), ..kept.clone() },
+            kept,
+        ];
+        let mut shapes: Vec<String> = others.iter().chain([&plain]).map(shape).collect();
+        shapes.sort();
+        shapes.dedup();
+        assert_eq!(shapes.len(), 7, "{shapes:#?}");
+        for same in [
+            GitSource { checksum: Some("ab".to_owned()), ..plain.clone() },
+            GitSource { reference: None, ..plain.clone() },
+            GitSource { remote: "https://user:new@host/r.git".to_owned(), ..plain.clone() },
+        ] {
+            assert_eq!(shape(&same), shape(&plain));
+        }
+    }
 }

@@ -127,8 +127,12 @@ pub(super) fn of_definition(
             location: Some(context.location.clone()),
             severity: Severity::Error,
             code: "remote-context".to_owned(),
-            message: format!("the context `{}` is elsewhere: `{url}`", context.name),
-            help: Some("clone it and name the folder, or build it with Docker".to_owned()),
+            message: format!(
+                "the context `{}` is elsewhere: `{}`",
+                context.name,
+                bakehouse_plan::address::without_password(url)
+            ),
+            help: Some("`bakehouse build` fetches it".to_owned()),
         }])),
     }
 }

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::context::{Context, now_ms};
 use crate::discovery::{self, Found, is_described_name};
 use crate::failure::{Failure, Kind};
+use crate::remote::{Brought, definitions};
 use crate::sources::{self, BakeSettings, Sources, Tree};
 
 /// What a repository says.
@@ -28,6 +29,8 @@ pub(crate) struct Read {
     pub(super) classes: Vec<Class>,
     /// Where images without a reference of their own go.
     pub(super) prefix: Option<String>,
+    /// Contexts that definitions have elsewhere.
+    pub(super) brought: Brought,
 }
 
 /// How a repository is read, whatever version of it.
@@ -51,7 +54,7 @@ pub(crate) fn repository(root: &Path) -> String {
 
 /// Reads what is below `root`, or what the command line names.
 pub(super) fn read(
-    (place, registry): (&Where, Option<&str>),
+    (place, registry, images): (&Where, Option<&str>, &[String]),
     root: &Path,
     settings: &Settings,
     cx: &Context,
@@ -63,8 +66,14 @@ pub(super) fn read(
     let tree = Tree { load: &load, exists: &exists, env: &env, repository: &repository };
     let bake = bake_settings(place, cx)?;
     let reading = Reading { place, registry, settings, bake: &bake, env: &env };
-    let (found, sources) = input(&reading, root, &tree, cx)?;
+    let (found, mut sources) = input(&reading, root, &tree, cx)?;
+    let brought = if place.brings {
+        definitions::bring(&mut sources.described, (images, !place.file.is_empty()), cx)?
+    } else {
+        Brought::default()
+    };
     let mut read = fleet_of(found.files, sources, &tree, &reading);
+    read.brought = brought;
     read.fleet.skip(found.skipped);
     read.fleet.tell(found.diagnostics);
     Ok(read)
@@ -100,7 +109,7 @@ pub(crate) fn fleet_of(
     texts.extend(
         files.into_iter().map(|file| (file.path, String::from_utf8_lossy(&file.text).into_owned())),
     );
-    Read { fleet, texts, config, classes, prefix }
+    Read { fleet, texts, config, classes, prefix, brought: Brought::default() }
 }
 
 /// The one Dockerfile that the command line names.

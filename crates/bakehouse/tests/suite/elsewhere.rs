@@ -90,10 +90,55 @@ fn a_context_may_be_a_repository_or_behind_a_url() {
         &named,
     ]);
     assert_eq!(tree.text("named/f"), "1\n");
-    assert!(tree.has("c.tar"), "{tree:?}");
+    assert_eq!(tree.at("context").content, fs::read(place.path("more/c.tar")).unwrap());
     assert_eq!(build(&[&format!("{more}/c.tar")]).text("got"), "g\n");
     assert_eq!(build(&[&format!("{more}/Dockerfile")]).text("f"), "g\n");
     assert_eq!(build(&[&format!("{url}/r.git#with-file:made")]).text("f"), "made\n");
     let told = place.build(&[&format!("{url}/r.git#nowhere")]);
     told.exits(3).says(&["does not contain ref `nowhere`"]);
+}
+
+#[test]
+fn bake_targets_and_compose_services_may_have_contexts_elsewhere() {
+    let Some(mut place) = Place::that_builds() else { return };
+    let Some(Repository { url, .. }) = repository(&mut place) else { return };
+    let r = format!("{url}/r.git");
+    place.write(
+        "docker-bake.hcl",
+        format!(
+            "target \"far\" {{ context = \"{r}#with-file:made\" }}\n\
+             target \"on\" {{\n  context = \"on\"\n  contexts = {{ repo = \"{r}#v1\", far = \"target:far\" }}\n}}\n\
+             target \"other\" {{\n  context = \"{r}#main\"\n  dockerfile-inline = \"FROM scratch\\nCOPY part/p /\\n\"\n}}\n"
+        ),
+    );
+    place.write("on/Dockerfile", "FROM scratch\nCOPY --from=repo f /one\nCOPY --from=far f /two\n");
+    place.write("compose.yaml", format!("services:\n  served:\n    build: {r}#with-file:made\n"));
+    let trees = |args: &[&str], name: &str| {
+        let dest = format!("type=local,dest={}", place.path("out").display());
+        place.build(&[args, &["-o", &dest]].concat()).ok();
+        let direct = place.path("out");
+        let below = direct.join(name);
+        let tree = if below.is_dir() { below } else { direct };
+        let read = move |file: &str| fs::read_to_string(tree.join(file)).unwrap();
+        let texts: Vec<String> = match name {
+            "on" => vec![read("one"), read("two")],
+            "other" => vec![read("p")],
+            _ => vec![read("f")],
+        };
+        fs::remove_dir_all(place.path("out")).unwrap();
+        texts
+    };
+    let cases: [(&[&str], &str, &[&str]); 4] = [
+        (&["far"], "far", &["made\n"]),
+        (&["on"], "on", &["1\n", "made\n"]),
+        (&["-f", "docker-bake.hcl", "other"], "other", &["part\n"]),
+        (&["-f", "compose.yaml"], "served", &["made\n"]),
+    ];
+    for (args, name, expected) in cases {
+        assert_eq!(trees(args, name), expected, "{args:?}");
+    }
+    fs::remove_file(place.path("repo/docker-bake.hcl")).unwrap();
+    fs::remove_dir_all(place.path("repo/on")).unwrap();
+    let told = place.ask("plan", &[]);
+    told.exits(3).says(&["compose.yaml:", "is elsewhere", "bakehouse build served"]);
 }

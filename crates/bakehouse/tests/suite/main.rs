@@ -20,6 +20,7 @@ mod escapes;
 mod explained;
 mod families;
 mod fleet;
+mod gitserver;
 mod guide;
 mod interrupted;
 mod mistakes;

@@ -40,7 +40,7 @@ fn answer(mut stream: TcpStream, folder: &Path) {
 }
 
 /// Runs git, and gives what it prints.
-fn git(folder: &Path, args: &[&str]) -> String {
+pub(crate) fn git(folder: &Path, args: &[&str]) -> String {
     let output = Command::new("git")
         .args(["-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always"])
         .args(args)
@@ -57,8 +57,8 @@ fn git(folder: &Path, args: &[&str]) -> String {
 /// A server with `r.git` (a branch, a tag, a folder, a submodule), and its commits.
 pub(crate) struct Repository {
     pub(crate) url: String,
-    first: String,
-    second: String,
+    pub(crate) first: String,
+    pub(crate) second: String,
 }
 
 pub(crate) fn repository(place: &mut Place) -> Option<Repository> {

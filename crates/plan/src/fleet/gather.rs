@@ -16,6 +16,7 @@ use super::{
     ContextValue, Definition, DockerfileAt, Image, Options, Skipped, SourceFile, SourceKind,
     Surroundings, names,
 };
+use crate::address::without_password;
 use crate::dockerfile::mount::{self, MountType};
 use crate::dockerfile::{self, Dockerfile, InstructionKind};
 use crate::lower::option::WrongOption;
@@ -133,7 +134,9 @@ impl<'a> Gather<'a> {
                 return;
             }
             Read::Missing => {
-                self.found.diagnostics.push(missing(&definition, &file));
+                let elsewhere = remote_context(&definition);
+                let told = elsewhere.unwrap_or_else(|| missing(&definition, &file));
+                self.found.diagnostics.push(told);
                 return;
             }
         };
@@ -408,8 +411,12 @@ fn remote_context(definition: &Definition) -> Option<Diagnostic> {
         location: Some(definition.location.clone()),
         severity: Severity::Warning,
         code: "remote-context".to_owned(),
-        message: format!("the context of `{}` is elsewhere: `{url}`", definition.name),
-        help: Some("clone it and name the folder, or build it with Docker".to_owned()),
+        message: format!(
+            "the context of `{}` is elsewhere: `{}`",
+            definition.name,
+            without_password(url)
+        ),
+        help: Some(format!("`bakehouse build {}` fetches it", definition.name)),
     })
 }
 
