@@ -29,6 +29,7 @@ pub use ast::{
     Stage, Transfer,
 };
 pub use checks::buildkit_rule;
+pub(crate) use directive::is_own_front_end;
 pub use mount::{Mount, MountError, MountType, mount_from, parse_mount};
 
 /// What [`parse`] found.

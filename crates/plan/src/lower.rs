@@ -30,7 +30,7 @@ use bakehouse_model::oci::{ImageConfig, Platform};
 use bakehouse_model::op::{ContextSource, ImageSource, Network, Ulimit};
 use bakehouse_model::{Diagnostic, Location, Severity};
 
-use crate::dockerfile::Dockerfile;
+use crate::dockerfile::{Dockerfile, Span, is_own_front_end};
 use crate::graph::{Graph, StepIndex};
 
 pub(crate) use path::clean as clean_path;
@@ -219,12 +219,25 @@ pub fn lower(
     bases: &dyn Bases,
     graph: &mut Graph,
 ) -> Result<Lowered, LowerFailure> {
+    refuse_front_end(request)?;
     let mut lowering = stages::Lowering::new(request, bases, graph)?;
     let target = lowering.target()?;
     lowering.doubt_bases();
     lowering.resolve(target)?;
     lowering.dispatch(target)?;
     Ok(lowering.finish(target))
+}
+
+/// The argument that goes before `# syntax=` must not name another front end either.
+fn refuse_front_end(request: &Request<'_>) -> Result<(), LowerFailure> {
+    let Some(line) = request.settings.build_args.get("BUILDKIT_SYNTAX") else { return Ok(()) };
+    let syntax = line.split_whitespace().next().unwrap_or_default();
+    if is_own_front_end(syntax) {
+        return Ok(());
+    }
+    let message =
+        format!("`BUILDKIT_SYNTAX={syntax}` is another front end, which only BuildKit can run");
+    Err(wrong(stages::location(request, Span::line(1)), "foreign-front-end", message))
 }
 
 /// Every image name that the wanted stage of `request` asks `bases` for and does not get

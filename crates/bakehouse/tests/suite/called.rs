@@ -73,6 +73,9 @@ fn checks_are_told_as_buildkit_names_them() {
     assert_eq!(told["sources"][0]["filename"], "Dockerfile");
     place.write("Dockerfile", "FROM scratch\n");
     place.build(&["--check"]).ok().says(&["no warnings found"]);
+    // Nothing runs in a check, so nothing needs a permission.
+    place.write("Dockerfile", "FROM scratch\nRUN --network=host --security=insecure true\n");
+    place.build(&["--check"]).ok();
     place.build(&["--call=bake"]).exits(2);
 }
 

@@ -255,7 +255,7 @@ impl Started {
 fn make_stubs(run: &Run, opened: &Opened<'_>, stubs: &mut Stubs) -> Result<Vec<bool>, Failure> {
     let mut covered: Vec<PathBuf> = Vec::new();
     for path in SYSTEM {
-        stubs.make(opened.root, Path::new(path), Shape::Directory)?;
+        stubs.leave(opened.root, Path::new(path))?;
         covered.push(PathBuf::from(path));
     }
     let mut fresh = Vec::new();

@@ -2,7 +2,8 @@
 //!
 //! A layer must not show what a step had mounted. So whatever is made for a mount is
 //! remembered, removed after the step if nothing was put into it, and the times of the
-//! directory around it are given back unless the step itself changed that directory.
+//! directory around it are given back unless the step itself changed that directory. Only
+//! `/proc`, `/dev` and `/sys` stay, for every image that was ever built by a container has them.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -74,6 +75,14 @@ impl Stubs {
             None => self.around.push(Around { path: parent, before, after }),
         }
         Ok(true)
+    }
+
+    /// Makes a directory that stays, as runtimes of containers leave it, if it is missing.
+    pub(super) fn leave(&mut self, root: &Root, real: &Path) -> Result<(), Failure> {
+        let known = self.made.len();
+        self.make(root, real, Shape::Directory)?;
+        self.made.truncate(known);
+        Ok(())
     }
 
     /// Removes what is still empty. A directory that is gone or replaced is let be.
@@ -260,10 +269,12 @@ mod tests {
         stubs.make(&root, Path::new("/etc/resolv.conf"), Shape::File).unwrap();
         stubs.make(&root, Path::new("/run/secrets/a"), Shape::File).unwrap();
         stubs.make(&root, Path::new("/run/secrets/b"), Shape::File).unwrap();
+        stubs.leave(&root, Path::new("/proc")).unwrap();
+        stubs.leave(&root, Path::new("/etc")).unwrap();
         assert!(dir.path().join("run/secrets/b").exists());
         stubs.remove(&root);
         assert_eq!(fs::read_dir(dir.path().join("etc")).unwrap().count(), 0);
-        assert!(!dir.path().join("run").exists());
+        assert!(!dir.path().join("run").exists() && dir.path().join("proc").is_dir());
         assert_eq!(fs::metadata(dir.path().join("etc")).unwrap().mtime(), 1_000_000);
     }
 

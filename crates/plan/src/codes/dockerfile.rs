@@ -290,6 +290,11 @@ pub(super) const CODES: &[Code] = &[
         "an instruction would have to run another system than Linux",
         "build this image with BuildKit on that system, or copy what it needs with `COPY`",
     ),
+    error(
+        "foreign-front-end",
+        "`BUILDKIT_SYNTAX` names another front end than Docker's own",
+        "leave the argument out, or build it with `docker buildx build`",
+    ),
     error("no-device", "a `RUN` asks for a device", "build this image with Docker"),
     error(
         "not-entitled",

@@ -82,7 +82,7 @@ pub(super) const CODES: &[Code] = &[
     warning(
         "remote-context",
         "the context of an image is elsewhere",
-        "clone it and name the folder, or build it with Docker",
+        "`bakehouse build` fetches it for an image that is named",
     ),
     note(
         "same-name",

@@ -8,6 +8,13 @@ use super::ast::{Directive, Directives};
 use super::go_lower;
 use super::problem::Problem;
 
+/// Whether that names the front end which is built in: Docker's own, in any version.
+pub(crate) fn is_own_front_end(syntax: &str) -> bool {
+    let name = syntax.split(['@', ':']).next().unwrap_or(syntax);
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream")
+}
+
 /// Reads directives line by line, until a line is none.
 #[derive(Debug, Clone)]
 pub(crate) struct DirectiveReader {

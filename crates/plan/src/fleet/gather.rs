@@ -18,7 +18,7 @@ use super::{
 };
 use crate::address::without_password;
 use crate::dockerfile::mount::{self, MountType};
-use crate::dockerfile::{self, Dockerfile, InstructionKind};
+use crate::dockerfile::{self, Dockerfile, InstructionKind, is_own_front_end};
 use crate::lower::option::WrongOption;
 
 /// Folders whose Dockerfiles are input of somebody's tests.
@@ -475,14 +475,7 @@ fn template(text: &[u8], broken: bool) -> Option<String> {
 /// Front ends other than Docker's own are programs that are not here.
 fn foreign_front_end(dockerfile: &Dockerfile) -> Option<String> {
     let syntax = dockerfile.directives.syntax.as_ref()?.value.clone();
-    let name = syntax.split(['@', ':']).next().unwrap_or(&syntax);
-    let own = [
-        "docker/dockerfile",
-        "docker/dockerfile-upstream",
-        "docker.io/docker/dockerfile",
-        "docker.io/docker/dockerfile-upstream",
-    ];
-    (!own.contains(&name)).then(|| {
+    (!is_own_front_end(&syntax)).then(|| {
         format!(
             "its `# syntax={syntax}` is another front end, which only BuildKit can run: build it with `docker buildx build`"
         )

@@ -565,3 +565,24 @@ fn a_stage_is_named_in_any_case_but_by_from() {
     assert!(named("FROM base AS One\nFROM one\nCOPY --from=ONE /a /b"));
     assert!(!named("FROM base AS One\nFROM One\nENV a=b"));
 }
+
+#[test]
+fn another_front_end_is_refused_in_an_argument_too() {
+    let told = |syntax: &str| {
+        let text = "FROM base\nRUN x";
+        Build::args(&[("BUILDKIT_SYNTAX", syntax)]).try_lower(text).is_ok()
+    };
+    for own in ["docker/dockerfile:1", "docker.io/docker/dockerfile:1-labs", " docker/dockerfile "]
+    {
+        assert!(told(own), "{own}");
+    }
+    for other in ["other/front:1", "docker/dockerfile2", ""] {
+        assert!(!told(other), "{other}");
+    }
+    let args = [("BUILDKIT_SYNTAX", "other/front:1 cmd")];
+    let Err(LowerFailure::Wrong(diagnostic)) = Build::args(&args).try_lower("FROM base") else {
+        panic!("it is taken");
+    };
+    assert_eq!(diagnostic.code, "foreign-front-end");
+    assert!(diagnostic.message.contains("`BUILDKIT_SYNTAX=other/front:1`"), "{diagnostic:?}");
+}
