@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::interrupted::wait_until;
 use crate::place::{Place, Told, started};
@@ -144,12 +145,15 @@ fn files_that_are_written_all_the_time_are_whole_in_every_result() {
     let turn = |turn: usize| vec![b'a' + u8::try_from(turn % 26).unwrap(); SIZE];
     place.write("big", turn(0));
     place.write("steady", "steady");
-    let (mut done, mut refused) = (0, 0);
+    let mut done = 0;
+    // How long every third writer rests between two writes: long enough for a build in the end.
+    let mut rest = Duration::from_millis(400);
     let step = "FROM machine-base\nCOPY . /all/\nRUN --mount=type=bind,target=/c \
                 cat /c/big >/bound\n";
     place.write("Dockerfile", step);
     let dest = format!("type=tar,dest={}", place.path("tree.tar").display());
     for round in 0..24 {
+        let rests = round % 3 == 0;
         fs::remove_file(place.path("tree.tar")).ok();
         let told = {
             let folder = repo.clone();
@@ -163,8 +167,8 @@ fn files_that_are_written_all_the_time_are_whole_in_every_result() {
                 let passing = folder.join(format!("passing-{}", at % 5));
                 fs::write(&passing, "passing").unwrap();
                 fs::remove_file(&passing).unwrap();
-                if round % 3 == 0 {
-                    std::thread::sleep(std::time::Duration::from_millis(400));
+                if rests {
+                    std::thread::sleep(rest);
                 }
             });
             place.build(&["-o", &dest])
@@ -183,12 +187,14 @@ fn files_that_are_written_all_the_time_are_whole_in_every_result() {
                 }
             }
             _ => {
-                refused += 1;
                 assert!(matches!(told.code, Some(3 | 4)), "{}", told.all());
+                if rests {
+                    rest *= 2;
+                }
             }
         }
     }
-    assert_eq!(done + refused, 24);
+    assert!(done > 0, "no build went through, so nothing was looked at");
     // When it is quiet again, the result is what is there.
     let last = fs::read(repo.join("big")).unwrap();
     let tree = place.tree(step, &[]);
@@ -222,7 +228,7 @@ fn the_same_contents_at_other_places_are_another_input() {
 #[test]
 fn a_change_of_the_same_length_in_the_same_instant_is_seen() {
     let Some(place) = Place::that_builds() else { return };
-    let when = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+    let when = UNIX_EPOCH + Duration::from_secs(1_600_000_000);
     for content in ["one", "two", "six", "one"] {
         place.write("a", content);
         let file = fs::File::options().write(true).open(place.path("repo/a")).unwrap();

@@ -72,7 +72,7 @@ fn a_build_that_is_killed_at_any_moment_leaves_nothing_wrong() {
     };
     let begin = Instant::now();
     assert!(start("second\n").wait().unwrap().success());
-    let whole = begin.elapsed();
+    let mut whole = begin.elapsed();
     let mut cut_short = 0;
     for round in 0..ROUNDS {
         let x = format!("round {round}\n");
@@ -85,7 +85,12 @@ fn a_build_that_is_killed_at_any_moment_leaves_nothing_wrong() {
         }
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
         kill_process(pid, Signal::KILL).ok();
-        cut_short += u32::from(!child.wait().unwrap().success());
+        if child.wait().unwrap().success() {
+            // The machine had more to do when a whole build was measured.
+            whole = whole.min(begin.elapsed());
+        } else {
+            cut_short += 1;
+        }
         build_right(&place, &x);
         assert!(place.build(&[]).ok().all().contains("up to date"), "{round}");
     }
@@ -129,9 +134,11 @@ fn a_disk_that_is_full_at_any_moment_leaves_nothing_wrong() {
     let base = format!("machine-base=rootfs-tar://{}", base().display());
     let dest = format!("type=tar,dest={}", place.path("tree.tar").display());
     let args = ["build", "--progress", "plain", "--build-context", &base, "-o", &dest];
+    // From too small for anything to large enough for everything, which is the base and a bit.
+    let needed = usize::try_from(fs::metadata(crate::place::base()).unwrap().len() >> 10).unwrap();
+    let part = |percent: usize| needed * percent / 100;
     let mut full = 0;
-    // From too small for anything to large enough for everything.
-    for kilobytes in (64..15_000).step_by(1177).chain([16, 32, 48, 4000, 9500, 10_100, 10_300]) {
+    for kilobytes in [16, 32, 48, 64].into_iter().chain((10..160).step_by(10).map(part)) {
         fs::remove_file(place.path("tree.tar")).ok();
         let size = format!("{kilobytes}k");
         let told = Told::from(on_disk(&place, &size, &args).output().unwrap());
@@ -148,5 +155,6 @@ fn a_disk_that_is_full_at_any_moment_leaves_nothing_wrong() {
         let tree = Tree::read(fs::File::open(place.path("tree.tar")).unwrap());
         assert_right(&tree, "small\n");
     }
-    assert!(full > 8, "only {full} disks were full");
+    // The base fits into none of those that are smaller.
+    assert!(full >= 4 + 9, "only {full} disks were full");
 }

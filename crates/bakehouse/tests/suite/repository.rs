@@ -46,6 +46,11 @@ pub(crate) fn git(folder: &Path, args: &[&str]) -> String {
         .args(args)
         .current_dir(folder)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        // A hook that runs these tests has its own repository in these.
+        .env_remove("GIT_DIR")
+        .env_remove("GIT_WORK_TREE")
+        .env_remove("GIT_INDEX_FILE")
         .env("GIT_COMMITTER_DATE", "1700000000 +0000")
         .env("GIT_AUTHOR_DATE", "1700000000 +0000")
         .output()

@@ -363,7 +363,12 @@ fn a_step_that_takes_too_much_memory_is_named_as_such() {
         "Dockerfile",
         "FROM machine-base\nRUN for i in 1 2 3 4 5 6 7 8; do sleep 1 & done\n",
     );
-    place.build(&["--pids-limit", "3"]).exits(1);
+    let told = place.build(&["--pids-limit", "3"]);
+    if told.all().contains("no-limits") {
+        crate::place::skipped("no cgroup can limit processes here");
+        return;
+    }
+    told.exits(1);
     place.build(&["--pids-limit", "30", "--total-pids-limit", "3"]).exits(1);
     place.build(&["--pids-limit", "30"]).ok();
 }

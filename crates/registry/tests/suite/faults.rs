@@ -1,7 +1,5 @@
 //! Networks and registries on a bad day.
 
-use std::time::{Duration, Instant};
-
 use bakehouse_model::Digest;
 use bakehouse_registry::ClientError;
 use bakehouse_testkit::image::random_image;
@@ -158,9 +156,7 @@ fn a_rate_limit_that_lasts_is_reported_at_once_with_its_end() {
     let (registry, ..) = one_layer();
     let bench = bench();
     registry.inject(Fault::on("HEAD", "manifests", Effect::rate_limit("7200")));
-    let start = Instant::now();
     let error = bench.pull(&reference(&registry, "a:1")).unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(5));
     assert!(matches!(error, ClientError::RateLimited { retry_after_s: Some(7200), .. }), "{error}");
     assert_eq!(registry.count("HEAD", "manifests"), 1);
     assert!(error.hints().iter().any(|hint| hint.contains("7200 s")), "{:?}", error.hints());
@@ -169,10 +165,8 @@ fn a_rate_limit_that_lasts_is_reported_at_once_with_its_end() {
 #[test]
 fn a_registry_that_is_not_there_is_named_soon() {
     let bench = bench();
-    let gone = TestRegistry::start();
-    let reference = reference(&gone, "a:1");
-    drop(gone);
-    let error = bench.pull(&reference).unwrap_err();
+    // Nobody gets this port by chance, as somebody might get that of a registry that is gone.
+    let error = bench.pull(&"127.0.0.1:1/a:1".parse().unwrap()).unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
     assert!(whole(&error).contains("the connection cannot be made"), "{}", whole(&error));
 }
