@@ -40,11 +40,11 @@ impl FromText for Size {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(inline)]
-pub struct Processors(#[schemars(range(min = 0.001, max = 10000))] f64);
+pub struct Processors(#[schemars(range(min = 0.01, max = 10000))] f64);
 
 impl Processors {
-    /// The least that a cgroup can give, and more than any machine has.
-    const RANGE: std::ops::RangeInclusive<f64> = 0.001..=10_000.0;
+    /// The least that the kernel gives (1 ms of every 100 ms), and more than any machine has.
+    const RANGE: std::ops::RangeInclusive<f64> = 0.01..=10_000.0;
 
     /// That many, if it is a number of processors.
     pub fn new(number: f64) -> Option<Self> {
@@ -196,10 +196,10 @@ mod tests {
 
     #[test]
     fn processors_are_counted_in_thousandths() {
-        for (number, millis) in [(1.0, 1000), (0.001, 1), (1.5, 1500), (10_000.0, 10_000_000)] {
+        for (number, millis) in [(1.0, 1000), (0.01, 10), (1.5, 1500), (10_000.0, 10_000_000)] {
             assert_eq!(Processors::new(number).map(Processors::millis), Some(millis));
         }
-        for number in [0.0, -1.0, 0.0001, 10_001.0, f64::NAN, f64::INFINITY] {
+        for number in [0.0, -1.0, 0.009, 10_001.0, f64::NAN, f64::INFINITY] {
             assert_eq!(Processors::new(number), None, "{number}");
         }
     }

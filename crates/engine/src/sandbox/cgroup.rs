@@ -75,7 +75,8 @@ impl Place {
                 if let Some(bytes) = limits.memory {
                     memory.push(Setting::must("memory.limit_in_bytes", bytes));
                     // As much memory on the disk again, as Docker has it.
-                    memory.push(Setting::may("memory.memsw.limit_in_bytes", bytes * 2));
+                    memory
+                        .push(Setting::may("memory.memsw.limit_in_bytes", bytes.saturating_mul(2)));
                 }
                 let cpu = quota.map(|quota| Setting::must("cpu.cfs_quota_us", quota));
                 let pids = pids.map(|pids| Setting::must("pids.max", pids));
@@ -117,13 +118,22 @@ impl Place {
         }
     }
 
+    /// Lets what is below have limits; whoever manages the tree may have done so. The first
+    /// generation needs nothing for that.
+    fn pass_on(&self) {
+        if let Self::V2(base) = self {
+            for controller in ["+memory", "+cpu", "+pids"] {
+                fs::write(base.join("cgroup.subtree_control"), controller).ok();
+            }
+        }
+    }
+
     /// Whether a limit can be set: its controller is there, and cgroups can be made in it.
     fn has(&self, limit: Limit) -> bool {
         let name = format!("{PREFIX}{}-{}", std::process::id(), limit.what());
         let probe = limit.probe();
         let settings = self.below(&name).settings(&probe);
-        let made =
-            !settings.is_empty() && settings.iter().all(|(at, _)| fs::create_dir(at).is_ok());
+        let made = !settings.is_empty() && settings.iter().all(|(at, _)| create(at).is_ok());
         let set =
             made && settings.iter().all(|(at, all)| all.iter().all(|it| it.write(at).is_ok()));
         for (at, _) in &settings {
@@ -189,13 +199,11 @@ impl Cgroups {
             }
         }
         for (base, settings) in bases {
-            self.prepare(&base);
+            remove_leftovers(&base);
             run.add(&base.join(&name), &settings)?;
         }
         self.place = self.place.below(&name);
-        if let Place::V2(base) = &self.place {
-            pass_on(base);
-        }
+        self.place.pass_on();
         self.run = Some((run, limits));
         Ok(())
     }
@@ -209,8 +217,11 @@ impl Cgroups {
 
     /// What can be limited here: a trial tells.
     fn known(&self) -> &[Limit] {
-        let all = Limit::ALL.into_iter();
-        self.known.get_or_init(|| all.filter(|limit| self.place.has(*limit)).collect())
+        self.known.get_or_init(|| {
+            // Without this a trial fails in a tree that nobody has used so far.
+            self.place.pass_on();
+            Limit::ALL.into_iter().filter(|limit| self.place.has(*limit)).collect()
+        })
     }
 
     fn kept(&self, limits: &Limits) -> Limits {
@@ -241,45 +252,44 @@ impl Cgroups {
         let mut cgroup = Cgroup::new(&self.place);
         for (base, settings) in bases {
             if number == 0 {
-                self.prepare(&base);
+                remove_leftovers(&base);
             }
             cgroup.add(&base.join(&name), &settings)?;
         }
         Ok(Some(cgroup))
     }
+}
 
-    /// Readies a directory for cgroups: hands its controllers down, and removes what
-    /// killed processes have left in it.
-    fn prepare(&self, base: &Path) {
-        if matches!(self.place, Place::V2(_)) {
-            pass_on(base);
-        }
-        for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-            let owner = owner.and_then(|rest| rest.split('-').next());
-            if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-                for inner in fs::read_dir(entry.path()).into_iter().flatten().flatten() {
-                    fs::remove_dir(inner.path()).ok();
-                }
-                // What still has processes in it stays.
-                fs::remove_dir(entry.path()).ok();
-            }
+/// Removes what killed processes have left in a directory of cgroups.
+fn remove_leftovers(base: &Path) {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let owner = owner.and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            remove(&entry.path());
         }
     }
+}
+
+/// Removes a cgroup and those in it. What still has processes in it stays.
+fn remove(path: &Path) {
+    for inner in fs::read_dir(path).into_iter().flatten().flatten() {
+        fs::remove_dir(inner.path()).ok();
+    }
+    fs::remove_dir(path).ok();
+}
+
+/// Makes a cgroup, also where one is left of a process that had this one's id before.
+fn create(path: &Path) -> io::Result<()> {
+    remove(path);
+    fs::create_dir(path)
 }
 
 /// How many processes the kernel has killed for want of memory since it started.
 pub(super) fn killed_for_memory() -> Option<u64> {
     let text = fs::read_to_string("/proc/vmstat").ok()?;
     text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
-}
-
-/// Lets the children of a cgroup have limits; whoever manages the tree may have done so.
-fn pass_on(directory: &Path) {
-    for controller in ["+memory", "+cpu", "+pids"] {
-        fs::write(directory.join("cgroup.subtree_control"), controller).ok();
-    }
 }
 
 /// The cgroup of one step or of all, which goes away with this value.
@@ -318,7 +328,7 @@ impl Cgroup {
             let path = path.to_owned();
             move |source| CgroupError { doing, path, source }
         };
-        fs::create_dir(path).map_err(failed("make the cgroup"))?;
+        create(path).map_err(failed("make the cgroup"))?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(directory) => self.directories.push((path.to_owned(), directory)),
@@ -483,6 +493,27 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_that_nobody_has_used_lets_its_children_be_limited_before_it_is_tried() {
+        let (_keep, base) = tree();
+        let mut cgroups = Cgroups::at(Place::V2(base.clone()));
+        assert_eq!(cgroups.unkept(&ALL), []);
+        let handed_down = |at: &Path| read(&at.join("cgroup.subtree_control"));
+        assert_eq!(handed_down(&base), "+pids", "the last of three");
+        cgroups.limit_run(&ALL).unwrap();
+        let run = base.join(format!("{PREFIX}{}", std::process::id()));
+        assert_eq!(handed_down(&run), "+pids", "so that steps have limits of their own");
+    }
+
+    #[test]
+    fn as_much_memory_as_there_can_be_is_a_limit_too() {
+        let (_keep, base) = tree();
+        let memory = Some(base.clone());
+        let cgroups = Cgroups::at(Place::V1 { memory, cpu: None, pids: None });
+        let most = Limits { memory: Some(u64::MAX), ..Limits::default() };
+        assert!(cgroups.make(&most).unwrap().is_some());
+    }
+
+    #[test]
     fn a_step_of_a_limited_run_is_below_it_in_every_hierarchy() {
         let (_keep, base) = tree();
         let paths = ["memory", "cpu", "pids"].map(|name| base.join(name));
@@ -527,7 +558,11 @@ mod tests {
         for path in [&alive, &other] {
             fs::create_dir(path).unwrap();
         }
+        // An earlier process had the id of this one.
+        let own = base.join(format!("{PREFIX}{}-0", std::process::id()));
+        fs::create_dir_all(own.join("inner")).unwrap();
         let made = Cgroups::at(Place::V2(base)).make(&ALL).unwrap();
         assert!(made.is_some() && !dead.exists() && alive.exists() && other.exists());
+        assert!(!own.join("inner").exists());
     }
 }
