@@ -190,20 +190,38 @@ pub enum ToolError {
 ///
 /// When one of the required tools is missing or `out` cannot be written.
 pub fn write_tar(out: impl Write) -> Result<HostBase, HostBaseError> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = env::split_paths(&path).filter(|f| f.is_absolute()).collect();
-    write_from(&Host::new("/"), &folders, out)
+    write_tar_with(&[], out)
 }
 
-fn write_from(host: &Host, path: &[PathBuf], out: impl Write) -> Result<HostBase, HostBaseError> {
-    let (mut tree, tools) = gather(host, path)?;
+/// The same with more tools, each where it is present.
+///
+/// # Errors
+///
+/// As [`write_tar`].
+pub fn write_tar_with(more: &[&str], out: impl Write) -> Result<HostBase, HostBaseError> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = env::split_paths(&path).filter(|f| f.is_absolute()).collect();
+    write_from(&Host::new("/"), &folders, more, out)
+}
+
+fn write_from(
+    host: &Host,
+    path: &[PathBuf],
+    more: &[&str],
+    out: impl Write,
+) -> Result<HostBase, HostBaseError> {
+    let (mut tree, tools) = gather(host, path, more)?;
     furnish(&mut tree);
     let (files, bytes) = tree.write(host, out)?;
     Ok(HostBase { files, bytes, tools })
 }
 
 /// The tree with every tool in it that can be had, and their names.
-fn gather(host: &Host, path: &[PathBuf]) -> Result<(Tree, Vec<String>), HostBaseError> {
+fn gather(
+    host: &Host,
+    path: &[PathBuf],
+    more: &[&str],
+) -> Result<(Tree, Vec<String>), HostBaseError> {
     let loader = Loader::of(host);
     let mut folders: Vec<PathBuf> = STANDARD.iter().map(PathBuf::from).collect();
     for folder in path {
@@ -226,7 +244,7 @@ fn gather(host: &Host, path: &[PathBuf]) -> Result<(Tree, Vec<String>), HostBase
         tree = take(&tree, host, &loader, (tool, &folders))?;
         tools.push((*tool).to_owned());
     }
-    for tool in WANTED {
+    for tool in WANTED.iter().chain(more) {
         if let Ok(with) = take(&tree, host, &loader, (tool, &folders)) {
             tree = with;
             tools.push((*tool).to_owned());
@@ -389,7 +407,7 @@ mod tests {
     fn a_machine_without_a_shell_is_told_so() {
         let empty = tempfile::tempdir().unwrap();
         let host = Host::new(empty.path());
-        let error = write_from(&host, &[PathBuf::from("/opt/tools")], Vec::new()).unwrap_err();
+        let error = write_from(&host, &[PathBuf::from("/opt/tools")], &[], Vec::new()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "this machine has no `sh` that a base could be made of (searched \
@@ -405,7 +423,7 @@ mod tests {
         fs::create_dir_all(&bin).unwrap();
         fs::write(bin.join("sh"), "#!/usr/bin/env fish\n").unwrap();
         fs::set_permissions(bin.join("sh"), fs::Permissions::from_mode(0o755)).unwrap();
-        let error = write_from(&Host::new(root.path()), &[], Vec::new()).unwrap_err();
+        let error = write_from(&Host::new(root.path()), &[], &[], Vec::new()).unwrap_err();
         assert_eq!(error.to_string(), "`sh` cannot be taken into a base");
         let source = std::error::Error::source(&error).unwrap();
         assert_eq!(source.to_string(), "`/usr/bin/sh` is no program for this machine");

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::place::{Place, Told, Tree, has, is_root, skipped};
+use crate::place::{Place, Told, Tree, finished, has, is_root, skipped};
 
 /// In a file outside of everything that a build is given.
 const CANARY: &str = "canary-that-nobody-gave-away-1729";
@@ -29,19 +29,34 @@ impl Outside {
         Some(Self { place, folder, before })
     }
 
-    /// Builds a Dockerfile in which `OUT` stands for the folder, whatever comes of it, and
-    /// looks that nothing of it leaked or changed.
+    /// Builds a Dockerfile in which `OUT` stands for the folder, which must end as it is known
+    /// to, and looks that nothing of it leaked or changed. Who wants it has the secret `s`.
     #[track_caller]
-    fn attack(&self, dockerfile: &str, args: &[&str]) -> Told {
+    fn attack(&self, exit: i32, dockerfile: &str, args: &[&str]) -> Told {
         let dockerfile = dockerfile.replace("OUT", self.folder.to_str().unwrap());
         self.place.write("Dockerfile", &dockerfile);
         let tree = format!("type=tar,dest={}", self.place.path("tree.tar").display());
-        let told = self.place.build(&[&["-o", &tree, "--progress", "plain"], args].concat());
-        assert!(matches!(told.code, Some(0 | 1 | 3 | 4)), "{dockerfile}\n{}", told.all());
+        fs::remove_file(self.place.path("tree.tar")).ok();
+        let secret = self.secret();
+        let own = ["-o", &tree, "--progress", "plain", "--secret", &secret];
+        let told = self.place.build(&[&own, args].concat());
+        assert_eq!(told.code, Some(exit), "{dockerfile}\n{}", told.all());
         assert!(!told.all().contains("panicked"), "{dockerfile}\n{}", told.all());
         assert_eq!(snapshot(&self.folder), self.before, "{dockerfile}\n{}", told.all());
         self.assert_untold(&told);
         told
+    }
+
+    /// The tree of the last attack, which came to one.
+    fn tree(&self) -> Tree {
+        Tree::read(fs::File::open(self.place.path("tree.tar")).unwrap())
+    }
+
+    /// A secret that builds are given.
+    fn secret(&self) -> String {
+        let key = self.place.path("home/key");
+        fs::write(&key, "given").unwrap();
+        format!("id=s,src={}", key.display())
     }
 
     /// Neither what was said nor what was written has the canary in it.
@@ -72,6 +87,21 @@ fn snapshot(folder: &Path) -> BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>)> {
         found.insert(path, (stat.mode(), stat.mtime(), stat.mtime_nsec(), content));
     }
     found
+}
+
+/// Whether this machine has not all of these tools, of which the tests' base is made.
+fn lacks(tools: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.extend(["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(PathBuf::from));
+    let is_here = |tool: &&&str| folders.iter().any(|folder| folder.join(tool).is_file());
+    match tools.iter().find(|tool| !is_here(tool)) {
+        None => false,
+        Some(tool) => {
+            skipped(&format!("there is no `{tool}`"));
+            true
+        }
+    }
 }
 
 /// Ways to write the folder outside, as a link in the image.
@@ -109,13 +139,11 @@ fn no_instruction_writes_through_a_link_of_the_image() {
         "RUN --mount=type=cache,target=/l touch /l/x",
         "RUN --mount=type=tmpfs,target=/l/tmpfs touch /l/tmpfs/x",
         "RUN --mount=type=bind,target=/l/bind,rw touch /l/bind/x",
-        "RUN --mount=type=secret,id=s,target=/l/secret true",
-        "RUN --mount=type=secret,id=s,target=/l/canary true",
+        "RUN --mount=type=secret,id=s,target=/l/secret grep given /l/secret",
+        "RUN --mount=type=secret,id=s,target=/l/canary grep given /l/canary",
         "RUN <<EOF\necho written >/l/canary\nEOF",
     ];
-    let key = outside.place.path("home/key");
-    fs::write(&key, "given").unwrap();
-    let secret = format!("id=s,src={}", key.display());
+    let secret = outside.secret();
     for link in LINKS {
         // All in one fleet: each is an image of its own, and one that fails stops no other.
         for (number, instruction) in instructions.iter().enumerate() {
@@ -128,9 +156,17 @@ fn no_instruction_writes_through_a_link_of_the_image() {
             outside.place.write(&format!("i{number}/layer.tar"), archive);
             outside.place.write(&format!("i{number}/Dockerfile"), text);
         }
-        let told = outside.place.build(&["--secret", &secret, "--progress", "plain"]);
-        assert!(matches!(told.code, Some(0 | 1 | 3 | 4)), "{link}: {}", told.all());
+        let told = outside.place.build(&["--secret", &secret, "--progress", "json"]);
         assert!(!told.all().contains("panicked"), "{link}: {}", told.all());
+        let whole = finished(&told.events());
+        for (number, instruction) in instructions.iter().enumerate() {
+            // In the image there is no such folder, so a step that writes to it fails; and what
+            // is in `/proc` is no place for a mount.
+            let mounts = instruction.starts_with("RUN --mount") && link.starts_with("/proc");
+            let fails = mounts || instruction.starts_with("RUN <<EOF");
+            let is_whole = whole.contains_key(&format!("i{number}"));
+            assert_eq!(is_whole, !fails, "{link}: {instruction}\n{}", told.all());
+        }
         assert_eq!(snapshot(&outside.folder), outside.before, "{link}: {}", told.all());
         outside.assert_untold(&told);
     }
@@ -145,39 +181,43 @@ fn no_instruction_reads_through_a_link() {
     symlink(&outside.folder, outside.place.path("repo/folder")).unwrap();
     let relative = format!("{up}{}", outside.folder.join("canary").display());
     symlink(relative, outside.place.path("repo/relative")).unwrap();
-    for instruction in [
-        "COPY link /x",
-        "COPY relative /x",
-        "COPY folder/canary /x",
-        "COPY folder /x",
-        "COPY folder/ /x/",
-        "COPY ../outside/canary /x",
-        "COPY ../outside /x",
-        "COPY .. /x",
-        "COPY fold*/canary /x",
-        "ADD link /x",
-        "ADD OUT/canary /x",
-        "RUN --mount=type=bind,source=folder,target=/m cat /m/canary",
-        "RUN --mount=type=bind,source=link,target=/m cat /m",
-        "RUN --mount=type=bind,source=../outside,target=/m cat /m/canary",
-        "RUN --mount=type=bind,target=/m cat /m/link /m/folder/canary /m/relative",
+    let missing = (3, "not found");
+    for (instruction, (exit, says)) in [
+        ("COPY link /x", missing),
+        ("COPY relative /x", missing),
+        ("COPY folder/canary /x", missing),
+        ("COPY folder /x", missing),
+        ("COPY folder/ /x/", missing),
+        ("COPY ../outside/canary /x", missing),
+        ("COPY ../outside /x", missing),
+        // The context itself, and nothing that there is.
+        ("COPY .. /x", (0, "1 built")),
+        ("COPY fold*/canary /x", (0, "1 built")),
+        ("ADD link /x", missing),
+        ("ADD OUT/canary /x", missing),
+        ("RUN --mount=type=bind,source=folder,target=/m cat /m/canary", missing),
+        ("RUN --mount=type=bind,source=link,target=/m cat /m", missing),
+        ("RUN --mount=type=bind,source=../outside,target=/m cat /m/canary", missing),
+        (
+            "RUN --mount=type=bind,target=/m cat /m/link /m/folder/canary /m/relative",
+            (1, "cat: /m/folder/canary: No such file"),
+        ),
     ] {
-        outside.attack(&format!("FROM machine-base\n{instruction}\n"), &[]);
+        outside.attack(exit, &format!("FROM machine-base\n{instruction}\n"), &[]).says(&[says]);
     }
     for link in LINKS {
-        for instruction in [
-            "COPY --from=s /l/canary /x",
-            "COPY --from=s /l /x",
-            "COPY --from=s /l* /x/",
-            "RUN --mount=from=s,source=/l,target=/m cat /m/canary",
-            "RUN --mount=from=s,source=/l/canary,target=/m cat /m",
-            "RUN --mount=from=s,target=/m cat /m/l/canary",
-            "RUN --mount=type=cache,from=s,source=/l,target=/m cat /m/canary",
+        for (instruction, (exit, says)) in [
+            ("COPY --from=s /l/canary /x", missing),
+            ("COPY --from=s /l /x", missing),
+            ("COPY --from=s /l* /x/", missing),
+            ("RUN --mount=from=s,source=/l,target=/m cat /m/canary", missing),
+            ("RUN --mount=from=s,source=/l/canary,target=/m cat /m", missing),
+            ("RUN --mount=from=s,target=/m cat /m/l/canary", (1, "cat: /m/l/canary: No such file")),
+            ("RUN --mount=type=cache,from=s,source=/l,target=/m cat /m/canary", missing),
         ] {
-            outside.attack(
-                &format!("FROM machine-base AS s\nRUN ln -s {link} /l\nFROM machine-base\n{instruction}\n"),
-                &[],
-            );
+            let stage = format!("FROM machine-base AS s\nRUN ln -s {link} /l\n");
+            let dockerfile = format!("{stage}FROM machine-base\n{instruction}\n");
+            outside.attack(exit, &dockerfile, &[]).says(&[says]);
         }
     }
     outside.assert_nothing_kept();
@@ -189,24 +229,51 @@ fn the_image_cannot_send_this_program_outside_for_its_users_and_its_stubs() {
     fs::write(outside.folder.join("sub/passwd"), "spy:x:77:77::/:\n").unwrap();
     let outside = Outside { before: snapshot(&outside.folder), ..outside };
     outside.place.write("a", "x");
-    for dockerfile in [
-        "RUN rm -f /etc/passwd && ln -s OUT/sub/passwd /etc/passwd\nCOPY --chown=spy a /x",
-        "RUN rm -f /etc/passwd && ln -s OUT/sub/passwd /etc/passwd\nUSER spy\nRUN true",
-        "RUN rm -rf /etc && ln -s OUT /etc\nRUN echo x >>/etc/hosts; true",
-        "RUN ln -sf OUT/hosts /etc/hosts; ln -sf OUT/r /etc/resolv.conf; true\nRUN true",
-        "RUN rm -rf /run && ln -s OUT /run\nRUN --mount=type=secret,id=s true",
-        "RUN mkdir /x && ln -s OUT /x/dev\nRUN --mount=type=tmpfs,target=/x/dev/shm true",
+    // No step can replace these: they are mounted where a step runs.
+    let folder = outside.folder.to_str().unwrap().to_owned();
+    let (hosts, resolver) = (format!("{folder}/hosts"), format!("{folder}/r"));
+    outside.place.write("etc.tar", tar(&[("etc", b'2', &folder, "")]));
+    let files = [("etc/hosts", b'2', &*hosts, ""), ("etc/resolv.conf", b'2', &resolver, "")];
+    outside.place.write("files.tar", tar(&files));
+    let passwd = "FROM machine-base\nRUN rm -f /etc/passwd && ln -s OUT/sub/passwd /etc/passwd\n";
+    for (exit, dockerfile) in [
+        (0, format!("{passwd}COPY --chown=spy a /x\n")),
+        (3, format!("{passwd}USER spy\nRUN true\n")),
+        (
+            0,
+            "FROM scratch\nCOPY --from=machine-base --exclude=etc / /\nADD etc.tar /\n\
+             RUN test -L /etc && cat /etc/hosts && ! echo x >>/etc/hosts\n"
+                .to_owned(),
+        ),
+        (
+            0,
+            "FROM machine-base\nADD files.tar /\n\
+             RUN test -L /etc/hosts && cat /etc/hosts && ! echo x >>/etc/hosts\n"
+                .to_owned(),
+        ),
+        (
+            0,
+            "FROM machine-base\nRUN rm -rf /run && ln -s OUT /run\n\
+             RUN --mount=type=secret,id=s test -L /run && grep given /run/secrets/s\n"
+                .to_owned(),
+        ),
+        (
+            0,
+            "FROM machine-base\nRUN mkdir /x && ln -s OUT /x/dev\n\
+             RUN --mount=type=tmpfs,target=/x/dev/shm touch /x/dev/shm/y\n"
+                .to_owned(),
+        ),
     ] {
-        let told = outside.attack(&format!("FROM machine-base\n{dockerfile}\n"), &[]);
-        if told.code == Some(0) {
-            let tree = Tree::read(fs::File::open(outside.place.path("tree.tar")).unwrap());
+        outside.attack(exit, &dockerfile, &[]);
+        if exit == 0 {
+            let tree = outside.tree();
             let spied = tree.0.values().filter(|entry| entry.owner.0 == 77).count();
-            assert_eq!(spied, 0, "{dockerfile}\n{}", told.all());
+            assert_eq!(spied, 0, "{dockerfile}");
         }
     }
     // Where `/proc`, `/dev` and `/sys` are mounted no link may stand.
-    outside.place.write("link.tar", tar(&[("proc", b'2', outside.folder.to_str().unwrap(), "")]));
-    outside.attack("FROM scratch\nADD link.tar /\nCOPY a /proc/x\n", &[]);
+    outside.place.write("link.tar", tar(&[("proc", b'2', &folder, "")]));
+    outside.attack(0, "FROM scratch\nADD link.tar /\nCOPY a /proc/x\n", &[]);
     outside.assert_nothing_kept();
 }
 
@@ -216,42 +283,39 @@ fn archives_do_not_lead_out() {
     let folder = outside.folder.to_str().unwrap().to_owned();
     let up = format!("../../../../../../../../..{folder}");
     let out = |name: &str| format!("{folder}/{name}");
-    let many: Vec<Vec<(String, u8, String)>> = vec![
-        vec![(format!("{up}/canary"), b'0', String::new())],
-        vec![(out("canary"), b'0', String::new())],
-        vec![("l".into(), b'2', folder.clone()), ("l/canary".into(), b'0', String::new())],
-        vec![("l".into(), b'2', up.clone()), ("l/canary".into(), b'0', String::new())],
-        vec![("h".into(), b'1', out("canary"))],
-        vec![("h".into(), b'1', format!("{up}/canary"))],
-        vec![("h".into(), b'1', out("canary")), ("h".into(), b'0', String::new())],
-        vec![("l".into(), b'2', folder.clone()), ("h".into(), b'1', "l/canary".into())],
-        vec![
-            ("l".into(), b'2', folder.clone()),
-            ("h".into(), b'1', "l".into()),
-            ("h/new".into(), b'0', String::new()),
-        ],
-        vec![
-            ("d/".into(), b'5', String::new()),
-            ("d".into(), b'2', folder.clone()),
-            ("d/n".into(), b'0', String::new()),
-        ],
-        vec![("l".into(), b'2', folder.clone()), ("l/".into(), b'5', String::new())],
-        vec![("l".into(), b'2', folder.clone()), ("l/.wh.canary".into(), b'0', String::new())],
-        vec![("l".into(), b'2', folder), ("l/.wh..wh..opq".into(), b'0', String::new())],
-        vec![("l".into(), b'2', "/proc/self/root".into()), ("l/x".into(), b'0', String::new())],
+    let file = |name: &str| (name.to_owned(), b'0', String::new());
+    let link = |name: &str, to: &str| (name.to_owned(), b'2', to.to_owned());
+    let hard = |name: &str, to: &str| (name.to_owned(), b'1', to.to_owned());
+    // How it ends when it is added to a folder, to the root, and when it is the root.
+    type Case = ([i32; 3], Vec<(String, u8, String)>);
+    let many: Vec<Case> = vec![
+        ([0, 0, 3], vec![file(&format!("{up}/canary"))]),
+        ([0; 3], vec![file(&out("canary"))]),
+        ([0; 3], vec![link("l", &folder), file("l/canary")]),
+        ([0; 3], vec![link("l", &up), file("l/canary")]),
+        ([3; 3], vec![hard("h", &out("canary"))]),
+        ([3; 3], vec![hard("h", &format!("{up}/canary"))]),
+        ([3; 3], vec![hard("h", &out("canary")), file("h")]),
+        ([3; 3], vec![link("l", &folder), hard("h", "l/canary")]),
+        ([0; 3], vec![link("l", &folder), hard("h", "l"), file("h/new")]),
+        ([0; 3], vec![("d/".into(), b'5', String::new()), link("d", &folder), file("d/n")]),
+        ([0; 3], vec![link("l", &folder), ("l/".into(), b'5', String::new())]),
+        ([3, 3, 0], vec![link("l", &folder), file("l/.wh.canary")]),
+        ([3, 3, 0], vec![link("l", &folder), file("l/.wh..wh..opq")]),
+        ([0; 3], vec![link("l", "/proc/self/root"), file("l/x")]),
     ];
-    for entries in many {
+    for ([folder, top, root], entries) in many {
         let entries: Vec<(&str, u8, &str, &str)> =
             entries.iter().map(|(name, kind, link)| (&**name, *kind, &**link, "written")).collect();
         let bytes = tar(&entries);
         outside.place.write("a.tar", &bytes);
-        outside.attack("FROM machine-base\nADD a.tar /x/\n", &[]);
-        outside.attack("FROM machine-base\nADD a.tar /\n", &[]);
+        outside.attack(folder, "FROM machine-base\nADD a.tar /x/\n", &[]);
+        outside.attack(top, "FROM machine-base\nADD a.tar /\n", &[]);
         // As an image's root file system it goes the other way, through the layer's reader.
         let archive = outside.place.path("home/root.tar");
         fs::write(&archive, &bytes).unwrap();
         let context = format!("evil=rootfs-tar://{}", archive.display());
-        outside.attack("FROM evil\nCOPY a.tar /copied\n", &["--build-context", &context]);
+        outside.attack(root, "FROM evil\nCOPY a.tar /copied\n", &["--build-context", &context]);
     }
     outside.assert_nothing_kept();
 }
@@ -280,24 +344,38 @@ fn the_machine_cannot_be_set_or_seen_from_a_step() {
         let script = format!(
             "FROM machine-base\nRUN if (echo b >{setting}) 2>/dev/null && test ! -f {setting}.mine; then stat -fc %T {setting} >/wrote; fi; true\n"
         );
-        let tree = {
-            outside.attack(&script, &[]).ok();
-            Tree::read(fs::File::open(outside.place.path("tree.tar")).unwrap())
-        };
+        outside.attack(0, &script, &[]);
+        let tree = outside.tree();
         // `/dev` is memory of the step's own, so a file can be made there.
         let wrote = if tree.has("wrote") { tree.text("wrote") } else { String::new() };
         assert!(["", "tmpfs\n"].contains(&wrote.as_str()), "{setting}: {wrote}");
     }
     assert_eq!(fs::read("/proc/sys/kernel/core_pattern").unwrap(), core);
     for script in [
-        "cat /proc/1/rootOUT/canary /proc/self/rootOUT/canary /proc/self/cwd/..OUT/canary; true",
-        "for p in /proc/[0-9]*; do cat $p/rootOUT/canary $p/cwd/canary; done; true",
-        "cat /proc/kcore | head -c 100 | grep ELF; cat /proc/kallsyms | grep -v '^0000000000000000' | head; true",
-        "chroot /proc/1/root cat OUT/canary; true",
-        "mkdir /j && chroot /j true; cd / && for i in 1 2 3 4 5 6 7 8 9; do cd ..; done; cat .OUT/canary; true",
-        "mount --bind / /mnt; mount -t proc p /mnt; unshare -m true; nsenter -t 1 -m cat OUT/canary; true",
+        "! cat /proc/1/rootOUT/canary && ! cat /proc/self/rootOUT/canary && ! cat /proc/self/cwd/..OUT/canary",
+        "for p in /proc/[0-9]*; do ! cat $p/rootOUT/canary && ! cat $p/cwd/canary || exit 7; done",
+        "! head -c 1 /proc/kcore && ! grep -v '^0000000000000000' /proc/kallsyms",
+        "cd / && for i in 1 2 3 4 5 6 7 8 9; do cd ..; done; ! cat .OUT/canary",
     ] {
-        outside.attack(&format!("FROM machine-base\nRUN {script}\n"), &[]);
+        outside.attack(0, &format!("FROM machine-base\nRUN {script}\n"), &[]);
+    }
+    outside.assert_nothing_kept();
+}
+
+#[test]
+fn the_tools_of_those_who_break_out_are_of_no_use() {
+    let Some(outside) = Outside::new() else { return };
+    if lacks(&["chroot", "mount", "unshare", "nsenter"]) {
+        return;
+    }
+    // With `command -v`, a tool that is not in the image is no success.
+    for script in [
+        "command -v chroot && chroot / true && ! chroot /proc/1/root cat OUT/canary",
+        "command -v mount && ! mount --bind / /mnt && ! mount -t proc p /mnt && ! mount -t tmpfs t /mnt",
+        "command -v unshare && ! unshare -m true && ! unshare -r true",
+        "command -v nsenter && nsenter --version && ! nsenter -t 1 -m cat OUT/canary",
+    ] {
+        outside.attack(0, &format!("FROM machine-base\nRUN {script}\n"), &[]);
     }
     outside.assert_nothing_kept();
 }
@@ -308,26 +386,27 @@ fn devices_that_are_made_are_of_no_use() {
     if !is_root() {
         return skipped("only root makes device nodes");
     }
+    if lacks(&["mknod"]) {
+        return;
+    }
     // The disk that the canary is on, by its number.
     let disk = fs::metadata(&outside.folder).unwrap().dev();
     let (major, minor) = (rustix::fs::major(disk), rustix::fs::minor(disk));
     for place in ["/", "/dev", "/dev/shm", "/tmp", "/cache"] {
-        outside.attack(
-            &format!(
-                "FROM machine-base\nRUN --mount=type=cache,target=/cache rm -f {place}/disk; \
-                 if mknod {place}/disk b {major} {minor}; then \
-                 if head -c 1 {place}/disk >/read 2>&1; then exit 7; fi; fi; \
-                 mknod {place}/mem c 1 1 && head -c 1 {place}/mem && exit 7; rm -f {place}/mem {place}/disk\n"
-            ),
-            &[],
-        )
-        .ok();
+        let script = format!(
+            "cd {place} && mknod disk b {major} {minor} && mknod own c 1 1 && \
+             ! head -c 1 disk && ! head -c 1 own && ! echo x >own && rm disk own"
+        );
+        let run = format!("RUN --mount=type=cache,target=/cache {script}");
+        outside.attack(0, &format!("FROM machine-base\n{run}\n"), &[]);
     }
     // A node of an image or of an archive is as useless.
     let node = tar(&[("disk", b'4', "", ""), ("null", b'3', "", "")]);
     outside.place.write("nodes.tar", node);
     outside.attack(
-        "FROM machine-base\nADD nodes.tar /x/\nRUN ls /x; if head -c 1 /x/disk || head -c 1 /x/null; then exit 7; fi\n",
+        0,
+        "FROM machine-base\nADD nodes.tar /x/\n\
+         RUN test -b /x/disk && test -c /x/null && ! head -c 1 /x/disk && ! head -c 1 /x/null\n",
         &[],
     );
 }
@@ -349,13 +428,8 @@ fn caches_stay_in_their_folder_whatever_they_are_called() {
         &long,
     ] {
         let id = id.replace("OUT", outside.folder.to_str().unwrap());
-        let told = outside.attack(
-            &format!(
-                "FROM machine-base\nRUN --mount=type=cache,id={id},target=/c touch /c/found-me\n"
-            ),
-            &[],
-        );
-        told.ok();
+        let run = format!("RUN --mount=type=cache,id={id},target=/c touch /c/found-me");
+        outside.attack(0, &format!("FROM machine-base\n{run}\n"), &[]);
     }
     let caches = outside.place.store().join("cache-mounts-v1");
     let all = outside.place.files_with(&outside.place.path(""), "found-me");
@@ -374,15 +448,18 @@ fn caches_stay_in_their_folder_whatever_they_are_called() {
 fn what_a_cache_holds_leads_nobody_out() {
     let Some(outside) = Outside::new() else { return };
     // A step leaves links in a cache; a later one mounts, works and copies through them.
-    outside.attack("FROM machine-base\nRUN --mount=type=cache,id=c,target=/c ln -s OUT /c/l; ln -s / /c/r; ln -s /proc /c/p\n", &[]).ok();
-    for instruction in [
-        "RUN --mount=type=cache,id=c,target=/c --mount=type=tmpfs,target=/c/l/t touch /c/l/t/x",
-        "RUN --mount=type=cache,id=c,target=/c --mount=type=secret,id=s,target=/c/l/canary true",
-        "RUN --mount=type=cache,id=c,target=/c --mount=type=cache,id=d,target=/c/r/proc/sys true",
-        "RUN --mount=type=cache,id=c,target=/c --mount=type=cache,id=d,target=/c/p/sys true",
-        "RUN --mount=type=cache,id=c,target=/c cat /c/l/canary; cp /c/l/canary /x; true",
+    let run =
+        |rest: &str| format!("FROM machine-base\nRUN --mount=type=cache,id=c,target=/c {rest}\n");
+    outside.attack(0, &run("ln -s OUT /c/l; ln -s / /c/r; ln -s /proc /c/p"), &[]);
+    for (exit, rest) in [
+        (0, "--mount=type=tmpfs,target=/c/l/t touch /c/l/t/x"),
+        (0, "--mount=type=secret,id=s,target=/c/l/canary grep given /c/l/canary"),
+        (3, "--mount=type=cache,id=d,target=/c/r/proc/sys true"),
+        (3, "--mount=type=cache,id=d,target=/c/p/sys true"),
+        (0, "test -L /c/l && ! cat /c/l/canary && ! cp /c/l/canary /x"),
     ] {
-        outside.attack(&format!("FROM machine-base\n{instruction}\n"), &[]);
+        let told = outside.attack(exit, &run(rest), &[]);
+        told.says(&[if exit == 3 { "nothing can be mounted on" } else { "1 built" }]);
     }
     outside.assert_nothing_kept();
 }
@@ -398,17 +475,14 @@ fn what_every_step_needs_is_not_mounted_over() {
         ("/proc/self/attr", "/proc/self/attr"),
         ("/link/../l/sys", "/proc/sys"),
     ] {
-        let told = outside.attack(
-            &format!("FROM machine-base\nRUN ln -s /proc /l\nRUN --mount=type=cache,target={target} true\n"),
-            &[],
-        );
-        told.exits(3).says(&[&format!("nothing can be mounted on `{named}`")]);
+        let run = format!("RUN --mount=type=cache,target={target} true");
+        let dockerfile = format!("FROM machine-base\nRUN ln -s /proc /l\n{run}\n");
+        outside
+            .attack(3, &dockerfile, &[])
+            .says(&[&format!("nothing can be mounted on `{named}`")]);
     }
-    let told = outside.attack(
-        "FROM machine-base\nRUN --mount=type=cache,target=/dev/own touch /dev/own/x\n",
-        &[],
-    );
-    told.ok();
+    let run = "RUN --mount=type=cache,target=/dev/own touch /dev/own/x";
+    outside.attack(0, &format!("FROM machine-base\n{run}\n"), &[]);
     outside.assert_nothing_kept();
 }
 

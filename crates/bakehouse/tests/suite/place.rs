@@ -209,6 +209,9 @@ pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
+/// Tools of those who want to get out of a sandbox.
+const ESCAPING: &[&str] = &["chroot", "mknod", "mount", "nsenter", "unshare"];
+
 /// The tar of a root file system that is made of this machine's own tools.
 pub(crate) fn base() -> &'static Path {
     static BASE: OnceLock<PathBuf> = OnceLock::new();
@@ -218,7 +221,8 @@ pub(crate) fn base() -> &'static Path {
         let path = folder.join("machine-base.tar");
         // Other processes may test at the same time, and all of them write the same bytes.
         let temporary = folder.join(format!("machine-base.{}", std::process::id()));
-        bakehouse::hostbase::write_tar(fs::File::create(&temporary).unwrap()).unwrap();
+        let file = fs::File::create(&temporary).unwrap();
+        bakehouse::hostbase::write_tar_with(ESCAPING, file).unwrap();
         fs::rename(&temporary, &path).unwrap();
         path
     })
