@@ -16,10 +16,10 @@ use std::path::Path;
 
 use bakehouse_engine::Root;
 use bakehouse_engine::root::RootError;
-use bakehouse_engine::snapshot::tar::{EntryKind, TarError, TarReader};
+use bakehouse_engine::snapshot::tar::TarError;
 use bakehouse_engine::snapshot::{
-    ApplyError, DiffError, DiffOptions, LayerWriter, LevelError, Limits, Packing, apply,
-    decompress, write_layer,
+    ApplyError, DiffError, LayerWriter, LevelError, Limits, Packing, TooMuchError, decompress,
+    pack_folder, unpack_folder,
 };
 use bakehouse_model::Compression;
 use bakehouse_model::oci::{Descriptor, Manifest, media_type};
@@ -61,10 +61,10 @@ pub enum CacheError {
     Level(#[from] LevelError),
     /// The archive is none.
     #[error("cannot read the archive of the cache")]
-    Tar(#[from] TarError),
+    Tar(#[source] TarError),
     /// The archive cannot be unpacked.
     #[error("cannot unpack the cache")]
-    Unpack(#[from] ApplyError),
+    Unpack(#[source] ApplyError),
     /// The folder of the cache cannot be used.
     #[error("cannot open the folder of the cache")]
     Open(#[from] RootError),
@@ -73,12 +73,6 @@ pub enum CacheError {
     Annotation {
         /// The annotation.
         name: &'static str,
-    },
-    /// An entry that no cache has.
-    #[error("entry `{name}` is a device, which no cache has")]
-    Device {
-        /// The entry.
-        name: String,
     },
     /// There is more in it than it says.
     #[error("the cache has more than the {announced} bytes that it announces")]
@@ -118,7 +112,7 @@ impl SavedCache {
         let stat = fs::metadata(&data)?;
         let packing = Packing::new(Compression::Zstd);
         let mut writer = LayerWriter::new(to.ingest()?, packing)?;
-        write_layer(&data, None, &mut writer, DiffOptions::default())?;
+        pack_folder(&data, &mut writer)?;
         let (ingest, packed) = writer.finish()?;
         let (digest, size) = ingest.commit(None)?;
         Ok(Self {
@@ -172,10 +166,12 @@ impl SavedCache {
         if self.bytes > free {
             return Err(CacheError::NoRoom { needed: self.bytes, free });
         }
-        self.refuse_devices(from)?;
         let stage = store.stage_layer()?;
         let limits = Limits { entries: MOST_ENTRIES, bytes: free, ..Limits::default() };
-        apply(self.tar(from)?, &Root::open_dir(stage.fs())?, None, &limits)?;
+        // A step may open devices of its caches if it is trusted with the machine's, and it is
+        // not asked whether they came from elsewhere: none are unpacked.
+        unpack_folder(self.tar(from)?, &Root::open_dir(stage.fs())?, &limits)
+            .map_err(|error| self.told(error))?;
         let (uid, gid) = self.owner;
         match chown(stage.fs(), Some(uid), Some(gid)) {
             // In a user namespace that knows only root, root is all there is.
@@ -186,36 +182,22 @@ impl SavedCache {
         Ok(cache.replace(&stage.fs())?)
     }
 
-    /// A step may open devices of its caches if it is trusted with the machine's, and it is
-    /// not asked whether they came from elsewhere.
-    fn refuse_devices(&self, from: &Store) -> Result<(), CacheError> {
-        let mut tar = TarReader::new(self.tar(from)?);
-        while let Some(entry) = tar.next_entry().map_err(|error| self.over(error))? {
-            if matches!(entry.kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. }) {
-                let name = String::from_utf8_lossy(&entry.name).into_owned();
-                return Err(CacheError::Device { name });
-            }
-        }
-        Ok(())
-    }
-
     /// The tar, of which there is not more than it says.
     fn tar(&self, from: &Store) -> Result<impl Read + Send, CacheError> {
         let blob = from.open_blob(&self.layer.digest)?;
         Ok(decompress(blob, Some(Compression::Zstd), self.bytes)?)
     }
 
-    /// The reason that is told when the tar has too many bytes.
-    fn over(&self, error: TarError) -> CacheError {
-        use bakehouse_engine::snapshot::TooMuchError;
-        let too_much = match &error {
-            TarError::Read(error) => error.get_ref().is_some_and(|it| it.is::<TooMuchError>()),
-            _ => false,
-        };
-        if too_much {
-            CacheError::TooMuch { announced: self.bytes }
-        } else {
-            CacheError::Tar(error)
+    /// The reason that is told when the tar cannot be unpacked.
+    fn told(&self, error: ApplyError) -> CacheError {
+        match error {
+            ApplyError::Tar(TarError::Read(error))
+                if error.get_ref().is_some_and(|it| it.is::<TooMuchError>()) =>
+            {
+                CacheError::TooMuch { announced: self.bytes }
+            }
+            ApplyError::Tar(error) => CacheError::Tar(error),
+            other => CacheError::Unpack(other),
         }
     }
 }
@@ -239,10 +221,15 @@ pub fn manifest(caches: &[SavedCache], store: &Store) -> Result<Descriptor, Cach
 
 /// The caches of an artifact; none if it is another kind of thing.
 pub fn caches(manifest: &Manifest) -> Result<Option<Vec<SavedCache>>, CacheError> {
-    if manifest.extra.get("artifactType").and_then(Value::as_str) != Some(ARTIFACT) {
+    if artifact_type(manifest) != Some(ARTIFACT) {
         return Ok(None);
     }
     manifest.layers.iter().map(SavedCache::of_layer).collect::<Result<_, _>>().map(Some)
+}
+
+/// What kind of thing a manifest is, if it says so.
+fn artifact_type(manifest: &Manifest) -> Option<&str> {
+    manifest.extra.get("artifactType").and_then(Value::as_str)
 }
 
 /// What is in a folder: bytes of its files, and how many entries. What goes away meanwhile,

@@ -15,10 +15,10 @@ mod export;
 mod overlay;
 mod unpack;
 
-pub use apply::{Applied, ApplyError, Limits, apply};
+pub use apply::{Applied, ApplyError, Limits, apply, unpack_folder};
 pub use compress::{LayerWriter, LevelError, Packed, Packing};
 pub use decompress::{TooMuchError, decompress, detect};
-pub use diff::{DiffError, DiffOptions, Diffed, write_layer, write_trees};
+pub use diff::{DiffError, DiffOptions, Diffed, pack_folder, write_layer, write_trees};
 pub use export::{ExportError, ExportOptions, digest_layer, export_layer, layer_media_type};
 pub use overlay::{MountError, MountOptions, Overlay};
 pub use unpack::{

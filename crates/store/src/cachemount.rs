@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use bakehouse_model::Digest;
 use bakehouse_model::op::Sharing;
 
+use crate::lock::unique_name;
 use crate::remove::remove_tree;
 use crate::store::{Store, StoreError};
 
@@ -125,14 +126,18 @@ impl Store {
     }
 }
 
-/// Makes an instance; its `data` comes with the first use.
+/// Makes an instance; its `data` comes with the first use. The cache has its whole name before
+/// it has anything else, or it would never be listed.
 fn make(folder: &Path, id: &str) -> Result<(), StoreError> {
-    fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
     let name = folder.with_file_name("id");
-    if !name.exists() {
-        fs::write(&name, id).map_err(StoreError::io("write", &name))?;
+    if fs::read(&name).ok().as_deref() != Some(id.as_bytes()) {
+        let cache = folder.parent().expect("an instance is in a cache");
+        fs::create_dir_all(cache).map_err(StoreError::io("create", cache))?;
+        let draft = cache.join(format!("id.{}", unique_name()));
+        fs::write(&draft, id).map_err(StoreError::io("write", &draft))?;
+        fs::rename(&draft, &name).map_err(StoreError::io("rename to", &name))?;
     }
-    Ok(())
+    fs::create_dir_all(folder).map_err(StoreError::io("create", folder))
 }
 
 impl CacheMount {
@@ -248,6 +253,23 @@ mod tests {
         let listed = store.caches().unwrap();
         let listed: Vec<_> = listed.iter().map(|it| (it.id.as_str(), it.instances)).collect();
         assert_eq!(listed, [("a", 2), ("b", 1)]);
+    }
+
+    #[test]
+    fn a_name_that_was_half_written_is_written_again() {
+        let (_folder, store) = store();
+        let folder = store.cache_folder("go", 0);
+        for half in ["", "g"] {
+            fs::create_dir_all(folder.parent().unwrap()).unwrap();
+            fs::write(folder.with_file_name("id"), half).unwrap();
+            let mount = store.cache_mount("go", Sharing::Shared).unwrap();
+            mount.path().unwrap();
+            mount.mark_ready().unwrap();
+            let listed = store.caches().unwrap();
+            assert_eq!(listed.len(), 1, "after `{half}`");
+            assert_eq!((listed[0].id.as_str(), listed[0].instances), ("go", 1));
+            fs::remove_dir_all(&folder).unwrap();
+        }
     }
 
     #[test]

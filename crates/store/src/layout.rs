@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::store::StoreError;
 
 pub use read::Layout;
-pub use write::{write_docker_tar, write_oci_dir, write_oci_tar};
+pub use write::{replace_oci_dir, write_docker_tar, write_oci_dir, write_oci_tar};
 
 /// The largest manifest, index or configuration that is read: the registries' own limit.
 pub const MAX_DOCUMENT: u64 = 4 << 20;

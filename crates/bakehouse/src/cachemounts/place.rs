@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use bakehouse_model::Digest;
 use bakehouse_model::oci::{Descriptor, Manifest, Platform, Reference};
 use bakehouse_registry::{Client, ClientError};
-use bakehouse_store::layout::{self, Layout, LayoutError, LayoutImage, MAX_DOCUMENT};
-use bakehouse_store::{Store, remove_tree};
+use bakehouse_store::Store;
+use bakehouse_store::layout::{self, Layout, LayoutError, LayoutImage};
 
 use crate::failure::{Failure, Kind};
 use crate::finish;
@@ -72,8 +72,8 @@ impl Place {
             })
             .map_err(Failure::from),
             Self::Folder(path) => {
-                clear(path)?;
-                layout::write_oci_dir(store, &[image], path).map_err(|error| failed(&error))
+                refuse_others(path)?;
+                layout::replace_oci_dir(store, &[image], path).map_err(|error| failed(&error))
             }
             Self::Registry(reference) => {
                 client.push(manifest, reference, &[], &|_, _| {})?;
@@ -82,20 +82,20 @@ impl Place {
         }
     }
 
-    /// Brings the artifact's manifest, and what it names but its layers, into `store`; none
-    /// if there is nothing at the place.
-    pub fn open(&self, store: &Store, client: &Client) -> Result<Option<Artifact>, Failure> {
+    /// Reads the artifact's manifest and nothing else; none if there is nothing at the place.
+    pub fn open(&self, client: &Client) -> Result<Option<Artifact>, Failure> {
         match self {
             Self::Archive(path) | Self::Folder(path) => {
                 if !path.exists() || is_empty_folder(path) {
                     return Ok(None);
                 }
-                self.open_layout(path, store).map(Some)
+                self.open_layout(path).map(Some)
             }
             Self::Registry(reference) => match client.resolve(reference, &Platform::host()) {
                 Ok(resolved) => Ok(Some(Artifact {
                     digest: resolved.manifest.digest.clone(),
                     manifest: resolved.manifest_doc,
+                    layout: None,
                 })),
                 Err(ClientError::NotFound { .. }) => Ok(None),
                 Err(error) => Err(error.into()),
@@ -103,28 +103,40 @@ impl Place {
         }
     }
 
-    fn open_layout(&self, path: &Path, store: &Store) -> Result<Artifact, Failure> {
-        let failed = |error: &dyn std::error::Error| {
-            Failure::doing(Kind::Input, format_args!("read `{self}`"), error)
-        };
+    fn open_layout(&self, path: &Path) -> Result<Artifact, Failure> {
+        let failed = |error: &dyn std::error::Error| self.unreadable(error);
         let layout = Layout::open(path).map_err(|error| failed(&error))?;
         let images = layout.images();
         let [(_, only)] = images.as_slice() else {
             let what = format!("`{self}` has {} things and not one artifact", images.len());
             return Err(Failure::new(Kind::Input, what));
         };
-        let root = layout.import(store, only, None).map_err(|error| failed(&error))?;
-        let bytes = store.read_blob(&root.digest, MAX_DOCUMENT)?;
+        let bytes = layout.document(&only.digest).map_err(|error| failed(&error))?;
         let manifest = serde_json::from_slice(&bytes).map_err(|error| failed(&error))?;
-        Ok(Artifact { digest: root.digest, manifest })
+        Ok(Artifact { digest: only.digest.clone(), manifest, layout: Some(layout) })
     }
 
-    /// Brings the layers of `manifest` that are not there into `store`.
-    pub fn fetch(&self, manifest: &Manifest, client: &Client) -> Result<(), Failure> {
+    /// Brings these layers of an artifact, as far as they are not there, into `store`, which
+    /// is the client's too.
+    pub fn fetch(
+        &self,
+        artifact: &Artifact,
+        layers: Vec<Descriptor>,
+        store: &Store,
+        client: &Client,
+    ) -> Result<(), Failure> {
+        if let Some(layout) = &artifact.layout {
+            layout.import_blobs(store, &layers).map_err(|error| self.unreadable(&error))?;
+        }
         if let Self::Registry(reference) = self {
-            client.fetch_layers(reference, manifest, &|_, _| {})?;
+            let manifest = Manifest { layers, ..artifact.manifest.clone() };
+            client.fetch_layers(reference, &manifest, &|_, _| {})?;
         }
         Ok(())
+    }
+
+    fn unreadable(&self, error: &dyn std::error::Error) -> Failure {
+        Failure::doing(Kind::Input, format_args!("read `{self}`"), error)
     }
 }
 
@@ -135,11 +147,17 @@ pub struct Artifact {
     pub digest: Digest,
     /// The manifest.
     pub manifest: Manifest,
+    /// Where its blobs are, if that is no registry.
+    layout: Option<Layout>,
 }
 
-/// Empties a folder that holds a layout, and refuses one that holds anything else.
-fn clear(path: &Path) -> Result<(), Failure> {
+/// Refuses a folder that has anything but saved caches in it.
+fn refuse_others(path: &Path) -> Result<(), Failure> {
     const PARTS: [&str; 3] = ["blobs", "index.json", "oci-layout"];
+    let refused = |what: String| {
+        Err(Failure::new(Kind::Usage, what)
+            .hint("name a folder that is empty, or that caches were saved to before"))
+    };
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(|error| {
@@ -148,14 +166,17 @@ fn clear(path: &Path) -> Result<(), Failure> {
     };
     let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
     if let Some(other) = names.iter().find(|name| !PARTS.iter().any(|part| *name == part)) {
-        let what = format!("`{}` has `{}` in it", path.display(), other.display());
-        return Err(Failure::new(Kind::Usage, what)
-            .hint("name a folder that is empty, or that caches were saved to before"));
+        return refused(format!("`{}` has `{}` in it", path.display(), other.display()));
     }
-    for part in PARTS {
-        remove_tree(&path.join(part))?;
+    // Without an index there is no layout, but at most the beginning of one.
+    if !path.join("index.json").exists() {
+        return Ok(());
     }
-    Ok(())
+    let artifact = Place::Folder(path.to_owned()).open_layout(path).ok();
+    match artifact.as_ref().and_then(|it| super::artifact_type(&it.manifest)) {
+        Some(super::ARTIFACT) => Ok(()),
+        _ => refused(format!("`{}` has something else in it than saved caches", path.display())),
+    }
 }
 
 fn is_empty_folder(path: &Path) -> bool {

@@ -86,7 +86,7 @@ fn restore(args: &CacheRestoreArgs, cx: &mut Context) -> Result<(), Failure> {
     let store = super::open_store(cx)?;
     let temporary = store.temporary()?;
     let client = super::client_with(&[], &temporary, cx);
-    let Some(artifact) = place.open(&temporary, &client)? else {
+    let Some(artifact) = place.open(&client)? else {
         return nothing_there(args, &place, cx);
     };
     let mut saved = saved_caches(&artifact, &place)?;
@@ -95,37 +95,59 @@ fn restore(args: &CacheRestoreArgs, cx: &mut Context) -> Result<(), Failure> {
     if args.dry_run {
         return Ok(());
     }
-    let mut told = Vec::with_capacity(saved.len());
     let there: Vec<String> = store.caches()?.into_iter().map(|cache| cache.id).collect();
-    let (kept, wanted): (Vec<SavedCache>, Vec<SavedCache>) =
-        saved.into_iter().partition(|cache| there.contains(&cache.id) && !args.replace);
-    let mut manifest = artifact.manifest;
-    manifest.layers = wanted.iter().map(|cache| cache.layer.clone()).collect();
-    place.fetch(&manifest, &client)?;
-    for cache in &wanted {
-        let failed = |error: CacheError| of_cache(&cache.id, "restore", &error);
-        cache.unpack(&temporary, &store, &own(&store, &cache.id)?).map_err(failed)?;
-        let how = if there.contains(&cache.id) { "replaced" } else { "restored" };
-        told.push(json!({ "id": shown(&cache.id), "bytes": cache.bytes, "result": how }));
+    let keeps = |cache: &SavedCache| !args.replace && there.contains(&cache.id);
+    let wanted = saved.iter().filter(|cache| !keeps(cache)).map(|cache| cache.layer.clone());
+    place.fetch(&artifact, wanted.collect(), &temporary, &client)?;
+    let mut results = Vec::with_capacity(saved.len());
+    for cache in &saved {
+        let kept = keeps(cache);
+        let result = if kept { KEPT } else { put_back(cache, &temporary, &store, args.replace)? };
+        results.push((cache, result));
     }
-    told.extend(
-        kept.iter()
-            .map(|cache| json!({ "id": shown(&cache.id), "bytes": cache.bytes, "result": "kept" })),
-    );
-    match args.format {
-        Format::Text => {
-            let mut text = format!("restored {} from {place}\n", counted(wanted.len()));
-            for cache in &kept {
-                let id = shown(&cache.id);
-                text.push_str(&format!("kept {id} as it is; --replace replaces it\n"));
-            }
-            super::print(cx, &text)
-        }
-        Format::Json => {
-            let value = json!({ "version": 1, "from": place.to_string(), "caches": told });
-            super::print_json(cx, &value)
-        }
+    print_restored(args.format, &place, &results, cx)
+}
+
+/// What became of a cache that was to be restored.
+const KEPT: &str = "kept";
+
+/// Restores one cache, unless there is one and it is not to be replaced; says what was done.
+fn put_back(
+    cache: &SavedCache,
+    from: &Store,
+    store: &Store,
+    replace: bool,
+) -> Result<&'static str, Failure> {
+    let own = own(store, &cache.id)?;
+    // A build may have made it since the store was looked at.
+    let is_new = own.is_new();
+    if !is_new && !replace {
+        return Ok(KEPT);
     }
+    cache.unpack(from, store, &own).map_err(|error| of_cache(&cache.id, "restore", &error))?;
+    Ok(if is_new { "restored" } else { "replaced" })
+}
+
+fn print_restored(
+    format: Format,
+    place: &Place,
+    results: &[(&SavedCache, &str)],
+    cx: &mut Context,
+) -> Result<(), Failure> {
+    let (kept, restored): (Vec<_>, Vec<_>) =
+        results.iter().partition(|(_, result)| *result == KEPT);
+    if format == Format::Json {
+        let value = |(cache, result): &&(&SavedCache, &str)| json!({ "id": shown(&cache.id), "bytes": cache.bytes, "result": result });
+        let caches: Vec<Value> = restored.iter().chain(&kept).map(value).collect();
+        let value = json!({ "version": 1, "from": place.to_string(), "caches": caches });
+        return super::print_json(cx, &value);
+    }
+    let mut text = format!("restored {} from {place}\n", counted(restored.len()));
+    for (cache, _) in kept {
+        let id = shown(&cache.id);
+        text.push_str(&format!("kept {id} as it is; --replace replaces it\n"));
+    }
+    super::print(cx, &text)
 }
 
 fn nothing_there(args: &CacheRestoreArgs, place: &Place, cx: &mut Context) -> Result<(), Failure> {
@@ -290,7 +312,6 @@ fn of_cache(id: &str, doing: &str, error: &CacheError) -> Failure {
     let kind = match error {
         CacheError::Tar(_)
         | CacheError::Annotation { .. }
-        | CacheError::Device { .. }
         | CacheError::TooMuch { .. }
         | CacheError::Unpack(_) => Kind::Input,
         _ => Kind::Environment,

@@ -5,9 +5,12 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bakehouse_engine::snapshot::{LayerWriter, Packing};
+use bakehouse_model::op::Sharing;
 use bakehouse_model::{Compression, Digest};
+use bakehouse_store::Store;
 use bakehouse_testkit::registry::TestRegistry;
 use serde_json::{Value, json};
 
@@ -224,6 +227,9 @@ fn artifact(folder: &Path, caches: &[Cache<'_>], kind: &str) {
     fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
 }
 
+/// What a packed tar begins with.
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
 const KIND: &str = "application/vnd.bakehouse.cache-mounts.v1";
 
 #[test]
@@ -280,7 +286,7 @@ fn a_hostile_archive_leads_nowhere_and_changes_nothing() {
     for blob in fs::read_dir(place.path("damaged/blobs/sha256")).unwrap() {
         let path = blob.unwrap().path();
         let mut bytes = fs::read(&path).unwrap();
-        if bytes.starts_with(&[0x28, 0xb5]) {
+        if bytes.starts_with(&ZSTD) {
             *bytes.last_mut().unwrap() ^= 1;
             fs::write(path, bytes).unwrap();
         }
@@ -301,6 +307,113 @@ fn a_folder_with_something_else_in_it_is_not_emptied() {
     place.run(&["cache-mounts", "save", "--to", &to]).exits(2).says(&["`thesis.txt`"]);
     assert!(folder.join("thesis.txt").exists());
     place.run(&["cache-mounts", "save", "--to", "s3://x"]).exits(2).says(&["no place for caches"]);
+}
+
+#[test]
+fn a_folder_has_saved_caches_at_every_moment_and_no_images_folder_is_taken() {
+    let Some(place) = filled() else { return };
+    let layout = place.path("home/image");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    place.build(&["-o", &output]).ok();
+    let before = place.files_with(&layout, "");
+    let to = layout.display().to_string();
+    let told = place.run(&["cache-mounts", "save", "--to", &to]);
+    told.exits(2).says(&["something else in it than saved caches"]);
+    assert_eq!(place.files_with(&layout, ""), before, "nothing is lost");
+    // What is not needed any more goes, and what is begun and has no index is no layout.
+    let saved = place.path("home/saved");
+    fs::create_dir_all(saved.join("blobs/sha256")).unwrap();
+    fs::write(saved.join("blobs/sha256/other"), "of somebody").unwrap();
+    let to = saved.display().to_string();
+    let blobs = || fs::read_dir(saved.join("blobs/sha256")).unwrap().count();
+    place.run(&["cache-mounts", "save", "--to", &to]).ok();
+    assert_eq!(blobs(), 5, "two layers, a manifest, its configuration and what was there");
+    place.run(&["cache-mounts", "save", "go*", "--to", &to]).ok();
+    assert_eq!(blobs(), 3);
+    let told = place.run(&["cache-mounts", "restore", "--from", &to, "--dry-run"]);
+    told.ok().says(&["go 0:0 700", "1 cache"]);
+}
+
+#[test]
+fn a_dry_run_reads_no_cache() {
+    let Some(mut place) = filled() else { return };
+    let saved = place.path("home/saved");
+    let at = saved.display().to_string();
+    place.run(&["cache-mounts", "save", "--to", &format!("{at}/")]).ok();
+    for blob in fs::read_dir(saved.join("blobs/sha256")).unwrap() {
+        let path = blob.unwrap().path();
+        if fs::read(&path).unwrap().starts_with(&ZSTD) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    elsewhere(&mut place, "other");
+    place.run(&["cache-mounts", "restore", "--from", &at, "--dry-run"]).ok().says(&["2 caches"]);
+    place.run(&["cache-mounts", "restore", "--from", &at]).exits(3);
+}
+
+#[test]
+fn a_cache_that_is_made_while_it_is_waited_for_is_kept() {
+    let place = Place::new();
+    artifact(&place.path("saved"), &[("/c", tar(&[("f", b'0', "", "saved")]), &[])], KIND);
+    let from = place.path("saved").display().to_string();
+    let store = Store::open(&place.store()).unwrap();
+    for (args, result, content) in
+        [(&[][..], "kept", "made"), (&["--replace"], "replaced", "saved")]
+    {
+        let made = store.cache_mount("/c", Sharing::Shared).unwrap();
+        let said = place.path("said");
+        let all = [&["cache-mounts", "restore", "--from", &from, "--format", "json"], args];
+        let mut restore = place.command(&all.concat());
+        restore.stdout(Stdio::piped()).stderr(fs::File::create(&said).unwrap());
+        let restore = restore.spawn().unwrap();
+        wait_until("it says that it waits", || {
+            fs::read_to_string(&said).unwrap().contains("waiting: a build is using the cache `c`")
+        });
+        fs::write(made.path().unwrap().join("f"), "made").unwrap();
+        made.mark_ready().unwrap();
+        drop(made);
+        let told = Told::from(restore.wait_with_output().unwrap());
+        assert_eq!(told.ok().json()["caches"][0]["result"], result);
+        let own = store.try_own_cache("/c").unwrap().unwrap();
+        assert_eq!(fs::read_to_string(own.path().unwrap().join("f")).unwrap(), content);
+    }
+}
+
+#[test]
+fn names_times_and_attributes_come_back_whatever_a_layer_would_make_of_them() {
+    let Some(mut place) = filled() else { return };
+    let data = |place: &Place, home: &str| {
+        let caches = fs::read_dir(place.path(home).join("cache-mounts-v1")).unwrap();
+        let mut found = caches.map(|cache| cache.unwrap().path().join("0/data"));
+        found.find(|data| data.join("mod").exists()).unwrap()
+    };
+    let from = data(&place, "store");
+    for name in [".wh.x", ".wh..wh..opq", ".wh."] {
+        fs::write(from.join(name), name).unwrap();
+    }
+    let time = UNIX_EPOCH + Duration::new(1_600_000_000, 123_456_789);
+    let file = fs::File::options().write(true).open(from.join("mod")).unwrap();
+    file.set_modified(time).unwrap();
+    let flags = rustix::fs::XattrFlags::empty();
+    let noted = rustix::fs::fsetxattr(&file, "user.note", b"kept", flags).is_ok();
+    drop(std::os::unix::net::UnixListener::bind(from.join("socket")).unwrap());
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let device = rustix::fs::FileType::CharacterDevice;
+    let number = rustix::fs::makedev(1, 3);
+    rustix::fs::mknodat(rustix::fs::CWD, from.join("null"), device, mode, number).ok();
+    let saved = place.path("home/saved.tar").display().to_string();
+    place.run(&["cache-mounts", "save", "--to", &saved]).ok();
+    elsewhere(&mut place, "other");
+    place.run(&["cache-mounts", "restore", "--from", &saved]).ok();
+    let to = data(&place, "other");
+    for name in [".wh.x", ".wh..wh..opq", ".wh."] {
+        assert_eq!(fs::read_to_string(to.join(name)).unwrap(), name);
+    }
+    assert_eq!(fs::metadata(to.join("mod")).unwrap().modified().unwrap(), time);
+    let mut value = [0; 16];
+    let length = rustix::fs::getxattr(to.join("mod"), "user.note", &mut value[..]).unwrap_or(0);
+    assert_eq!(&value[..length], if noted { &b"kept"[..] } else { b"" });
+    assert!(!to.join("socket").exists() && !to.join("null").exists());
 }
 
 #[test]

@@ -102,6 +102,12 @@ pub enum ApplyError {
         /// The entry.
         name: String,
     },
+    /// A device where there may be none.
+    #[error("entry `{name}` is a device, and none may be there")]
+    NoDevices {
+        /// The entry.
+        name: String,
+    },
     /// An entry below something that is no directory.
     #[error("entry `{name}` is below something that is no directory")]
     NotADirectory {
@@ -148,26 +154,44 @@ pub fn apply(
     below: Option<&Root>,
     limits: &Limits,
 ) -> Result<Applied, ApplyError> {
-    let tree = Tree::new(layer, below)?;
-    let buffer = vec![0; 1 << 17];
-    let mut unpacker =
-        Unpacker { reader: TarReader::new(tar), tree, limits, applied: Applied::default(), buffer };
-    while let Some(entry) = unpacker.reader.next_entry()? {
-        unpacker.entry(&entry)?;
-    }
-    unpacker.tree.finish()?;
-    Ok(unpacker.applied)
+    Unpacker::new(tar, Tree::new(layer, below)?, limits).unpack()
+}
+
+/// Unpacks what [`pack_folder`](super::pack_folder) wrote into `folder`, which should be empty.
+/// No name means anything but itself there, and a device is an error.
+pub fn unpack_folder(
+    tar: impl Read,
+    folder: &Root,
+    limits: &Limits,
+) -> Result<Applied, ApplyError> {
+    let unpacker = Unpacker::new(tar, Tree::new(folder, None)?, limits);
+    Unpacker { is_layer: false, ..unpacker }.unpack()
 }
 
 struct Unpacker<'a, R> {
     reader: TarReader<R>,
     tree: Tree<'a>,
     limits: &'a Limits,
+    /// Whether some names are whiteouts.
+    is_layer: bool,
     applied: Applied,
     buffer: Vec<u8>,
 }
 
-impl<R: Read> Unpacker<'_, R> {
+impl<'a, R: Read> Unpacker<'a, R> {
+    fn new(tar: R, tree: Tree<'a>, limits: &'a Limits) -> Self {
+        let (reader, buffer) = (TarReader::new(tar), vec![0; 1 << 17]);
+        Self { reader, tree, limits, is_layer: true, applied: Applied::default(), buffer }
+    }
+
+    fn unpack(mut self) -> Result<Applied, ApplyError> {
+        while let Some(entry) = self.reader.next_entry()? {
+            self.entry(&entry)?;
+        }
+        self.tree.finish()?;
+        Ok(self.applied)
+    }
+
     fn entry(&mut self, entry: &Entry) -> Result<(), ApplyError> {
         self.count(entry)?;
         let path = clean(&entry.name, self.limits.path)?;
@@ -176,7 +200,9 @@ impl<R: Read> Unpacker<'_, R> {
             return Ok(());
         };
         self.tree.enter(parent, entry)?;
-        if let Some(hidden) = name.strip_prefix(b".wh.") {
+        if self.is_layer
+            && let Some(hidden) = name.strip_prefix(b".wh.")
+        {
             return self.whiteout(entry, parent, hidden);
         }
         let attributes = Attributes::of(entry);
@@ -189,6 +215,9 @@ impl<R: Read> Unpacker<'_, R> {
             }
             EntryKind::Link { target } => self.link(entry, parent, name, target),
             EntryKind::Fifo => self.node(entry, name, FileType::Fifo, (0, 0)),
+            EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } if !self.is_layer => {
+                Err(ApplyError::NoDevices { name: text(&entry.name) })
+            }
             EntryKind::CharDevice { major: 0, minor: 0 } => {
                 Err(ApplyError::Device { name: text(&entry.name) })
             }

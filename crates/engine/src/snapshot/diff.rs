@@ -100,14 +100,7 @@ pub fn write_layer(
 ) -> Result<Diffed, DiffError> {
     let top = Root::open_dir(upper)?.open_subdir("/")?;
     let below = below.map(|below| below.open_subdir("/")).transpose()?;
-    let mut walk = Walk {
-        tar: TarWriter::new(out),
-        options,
-        path: Vec::new(),
-        stack: Vec::new(),
-        links: HashMap::new(),
-        diffed: Diffed::default(),
-    };
+    let mut walk = Walk::new(out, options);
     walk.push(top, below, Hides::Nothing, None)?;
     walk.visit_all()?;
     walk.tar.finish()?;
@@ -120,14 +113,7 @@ pub fn write_trees(
     out: impl Write,
     options: DiffOptions,
 ) -> Result<Diffed, DiffError> {
-    let mut walk = Walk {
-        tar: TarWriter::new(out),
-        options,
-        path: Vec::new(),
-        stack: Vec::new(),
-        links: HashMap::new(),
-        diffed: Diffed::default(),
-    };
+    let mut walk = Walk::new(out, options);
     for (name, tree) in trees {
         let top = Root::open_dir(tree)?.open_subdir("/")?;
         walk.path = name.clone().into_bytes();
@@ -139,6 +125,17 @@ pub fn write_trees(
         walk.parents()?;
         walk.visit_all()?;
     }
+    walk.tar.finish()?;
+    Ok(walk.diffed)
+}
+
+/// Writes a folder that is no layer, as it is: names mean nothing but themselves, times are
+/// exact, and files keep all attributes that a user may set. Devices and sockets are left out.
+pub fn pack_folder(folder: &Path, out: impl Write) -> Result<Diffed, DiffError> {
+    let top = Root::open_dir(folder)?.open_subdir("/")?;
+    let mut walk = Walk { is_layer: false, ..Walk::new(out, DiffOptions::default()) };
+    walk.push(top, None, Hides::Nothing, None)?;
+    walk.visit_all()?;
     walk.tar.finish()?;
     Ok(walk.diffed)
 }
@@ -170,6 +167,8 @@ struct Level {
 struct Walk<W> {
     tar: TarWriter<W>,
     options: DiffOptions,
+    /// Whether some names, devices and attributes are marks of overlayfs or of layers' tars.
+    is_layer: bool,
     path: Vec<u8>,
     stack: Vec<Level>,
     /// Where the data of a file with several names is.
@@ -178,6 +177,19 @@ struct Walk<W> {
 }
 
 impl<W: Write> Walk<W> {
+    /// A walk through layers that has not begun.
+    fn new(out: W, options: DiffOptions) -> Self {
+        Self {
+            tar: TarWriter::new(out),
+            options,
+            is_layer: true,
+            path: Vec::new(),
+            stack: Vec::new(),
+            links: HashMap::new(),
+            diffed: Diffed::default(),
+        }
+    }
+
     /// Visits everything below the directories on the stack.
     fn visit_all(&mut self) -> Result<(), DiffError> {
         while let Some(level) = self.stack.last_mut() {
@@ -250,18 +262,19 @@ impl<W: Write> Walk<W> {
             self.whiteout()?;
             return Ok(false);
         };
-        if self.is_removed(name, &stat)? {
+        if self.is_layer && self.is_removed(name, &stat)? {
             if below.is_some() {
                 self.whiteout()?;
             }
             return Ok(false);
         }
-        if name.starts_with(b".wh.") {
+        if self.is_layer && name.starts_with(b".wh.") {
             return Err(DiffError::Reserved { path: self.here() });
         }
         match kind_of(&stat) {
             FileType::Directory => self.directory(name, &stat, below.as_ref()).map(|()| true),
             FileType::Socket => Ok(false),
+            FileType::CharacterDevice | FileType::BlockDevice if !self.is_layer => Ok(false),
             _ => {
                 let same = match &below {
                     Some(below) => self.is_same(name, &stat, below)?,
@@ -286,8 +299,15 @@ impl<W: Write> Walk<W> {
             return Ok(false);
         }
         let file = open_file(&level.dir, name).map_err(self.failed("open"))?;
-        let mark = overlay_mark(&file, "whiteout").map_err(self.failed("read attributes of"))?;
-        Ok(mark.is_some())
+        Ok(self.mark(&file, "whiteout")?.is_some())
+    }
+
+    /// A mark that overlayfs has left on a file of a layer.
+    fn mark(&self, fd: impl AsFd, name: &str) -> Result<Option<Vec<u8>>, DiffError> {
+        if !self.is_layer {
+            return Ok(None);
+        }
+        overlay_mark(fd, name).map_err(self.failed("read attributes of"))
     }
 
     fn directory(
@@ -298,11 +318,10 @@ impl<W: Write> Walk<W> {
     ) -> Result<(), DiffError> {
         let level = self.stack.last().expect("a name is in a directory");
         let dir = open_dir(&level.dir, name).map_err(self.failed("open"))?;
-        let attributes = "read attributes of";
-        if overlay_mark(&dir, "redirect").map_err(self.failed(attributes))?.is_some() {
+        if self.mark(&dir, "redirect")?.is_some() {
             return Err(DiffError::Redirected { path: self.here() });
         }
-        let hides = match overlay_mark(&dir, "opaque").map_err(self.failed(attributes))? {
+        let hides = match self.mark(&dir, "opaque")? {
             Some(mark) if mark == b"y" => Hides::All,
             Some(mark) if mark == b"x" => Hides::Some,
             _ => Hides::Nothing,
@@ -369,7 +388,7 @@ impl<W: Write> Walk<W> {
         if !is_untouched(stat, &opened) {
             return Err(DiffError::Changed { path: self.here() });
         }
-        if overlay_mark(&file, "metacopy").map_err(self.failed("read attributes of"))?.is_some() {
+        if self.mark(&file, "metacopy")?.is_some() {
             return Err(DiffError::Redirected { path: self.here() });
         }
         let mut entry = self.entry_of(&file, stat, EntryKind::File)?;
@@ -416,6 +435,7 @@ impl<W: Write> Walk<W> {
     }
 
     fn plain_entry(&self, stat: &Stat, kind: EntryKind) -> Entry {
+        let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
         let mtime = self.options.clamp.map_or(stat.st_mtime, |clamp| stat.st_mtime.min(clamp));
         Entry {
             name: self.path.clone(),
@@ -424,7 +444,7 @@ impl<W: Write> Walk<W> {
             uid: stat.st_uid.into(),
             gid: stat.st_gid.into(),
             mtime,
-            mtime_nanos: 0,
+            mtime_nanos: if self.is_layer { 0 } else { nanos },
             size: 0,
             xattrs: Vec::new(),
         }
@@ -434,7 +454,8 @@ impl<W: Write> Walk<W> {
     fn entry_of(&self, fd: impl AsFd, stat: &Stat, kind: EntryKind) -> Result<Entry, DiffError> {
         let attributes = "read attributes of";
         let (uid, gid) = attributes::owner(&fd, stat).map_err(self.failed(attributes))?;
-        let xattrs = attributes::written(&fd).map_err(self.failed(attributes))?;
+        let kept = if self.is_layer { attributes::written } else { attributes::portable };
+        let xattrs = kept(&fd).map_err(self.failed(attributes))?;
         let (uid, gid) = (uid.into(), gid.into());
         Ok(Entry { uid, gid, xattrs, ..self.plain_entry(stat, kind) })
     }

@@ -112,6 +112,11 @@ impl Layout {
         Ok(root)
     }
 
+    /// Brings these blobs into the store.
+    pub fn import_blobs(&self, store: &Store, blobs: &[Descriptor]) -> Result<(), LayoutError> {
+        blobs.iter().try_for_each(|it| self.import_blob(store, &it.digest, it.size))
+    }
+
     fn import_blob(&self, store: &Store, digest: &Digest, size: u64) -> Result<(), LayoutError> {
         if store.blob_size(digest) == Some(size) {
             return Ok(());
@@ -145,8 +150,8 @@ impl Layout {
         Ok(Some(Descriptor::new(&media_type, digest, bytes.len() as u64)))
     }
 
-    /// A document of the layout, hashed.
-    fn document(&self, digest: &Digest) -> Result<Vec<u8>, LayoutError> {
+    /// A document of the layout, which is what its digest says.
+    pub fn document(&self, digest: &Digest) -> Result<Vec<u8>, LayoutError> {
         let (blob, size) = self.blob(digest)?;
         let bytes = read_document(blob, size, digest.as_str(), &self.path)?;
         let found = Digest::of(&bytes);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bakehouse_model::oci::{Descriptor, Index, Manifest, Platform, Reference, media_type};
 use bakehouse_model::{Digest, DigestWriter};
@@ -55,12 +55,7 @@ pub fn write_docker_tar(
 /// Blobs become hard links where that is possible. An image that had one of the names
 /// before loses it.
 pub fn write_oci_dir(store: &Store, images: &[LayoutImage], dir: &Path) -> Result<(), LayoutError> {
-    let folder = dir.join("blobs/sha256");
-    fs::create_dir_all(&folder).map_err(LayoutError::io("create", &folder))?;
-    for (digest, size) in blobs(store, images)? {
-        place(store, &digest, size, &folder)?;
-    }
-    replace(&dir.join("oci-layout"), OCI_LAYOUT)?;
+    place_all(store, &blobs(store, images)?, dir)?;
     let path = dir.join("index.json");
     let mut merged = index(images);
     let mut kept = earlier(&path)?;
@@ -68,6 +63,50 @@ pub fn write_oci_dir(store: &Store, images: &[LayoutImage], dir: &Path) -> Resul
     kept.append(&mut merged.manifests);
     merged.manifests = kept;
     replace(&path, &to_json(&merged))
+}
+
+/// Writes the images to a folder as an OCI image layout, in the place of those that are there.
+///
+/// At every moment the folder has either those or these. Blobs that nobody needs any more go
+/// last, and only where there was a layout before.
+pub fn replace_oci_dir(
+    store: &Store,
+    images: &[LayoutImage],
+    dir: &Path,
+) -> Result<(), LayoutError> {
+    let wanted = blobs(store, images)?;
+    let folder = place_all(store, &wanted, dir)?;
+    let path = dir.join("index.json");
+    let replaces = path.exists();
+    replace(&path, &to_json(&index(images)))?;
+    if !replaces {
+        return Ok(());
+    }
+    let failed = |error| LayoutError::io("list", &folder)(error);
+    for entry in fs::read_dir(&folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let is_wanted = |digest: &Digest| entry.file_name() == digest.hex();
+        if !wanted.keys().any(is_wanted) {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(LayoutError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts blobs into a folder that is or becomes a layout; gives the folder that they are in.
+fn place_all(
+    store: &Store,
+    blobs: &BTreeMap<Digest, u64>,
+    dir: &Path,
+) -> Result<PathBuf, LayoutError> {
+    let folder = dir.join("blobs/sha256");
+    fs::create_dir_all(&folder).map_err(LayoutError::io("create", &folder))?;
+    for (digest, size) in blobs {
+        place(store, digest, *size, &folder)?;
+    }
+    replace(&dir.join("oci-layout"), OCI_LAYOUT)?;
+    Ok(folder)
 }
 
 /// All blobs of the images, each once.
