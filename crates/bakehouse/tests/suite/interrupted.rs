@@ -189,14 +189,31 @@ impl Beside {
     }
 }
 
-/// A fleet of one slow step, which counts in a cache mount how often it was begun and done,
-/// and goes on when there is a file `go` in it.
-fn write_slow_fleet(place: &Place) {
-    place.write(
-        "Dockerfile",
-        "FROM machine-base\nRUN --mount=type=cache,target=/c echo begun >>/c/log; \\\n  \
-         while test ! -e /c/go; do sleep 0.01; done; echo done >>/c/log; seq 9 >/result\n",
-    );
+/// A slow step, which counts in a cache mount how often it was begun and done, and goes on
+/// when there is a file `go` in it. Its process has `mark` in its command line.
+fn slow_step(mark: &str) -> String {
+    format!(
+        "RUN --mount=type=cache,target=/c : {mark}; echo begun >>/c/log; \\\n  \
+         while test ! -e /c/go; do sleep 0.01; done; echo done >>/c/log; seq 9 >/result\n"
+    )
+}
+
+/// A fleet of one slow step; gives its mark.
+fn write_slow_fleet(place: &Place) -> String {
+    let mark = unlike_others();
+    place.write("Dockerfile", format!("FROM machine-base\n{}", slow_step(&mark)));
+    mark
+}
+
+/// Stops a build, and waits until the processes of its steps are gone, which have `mark` in
+/// their command lines: a moment after it, another build may have one of them too.
+fn stop_with_steps(build: Beside, signal: Signal, mark: &str) {
+    let own = processes_with(mark);
+    build.stop(signal);
+    wait_until("its processes are gone", || {
+        let now = processes_with(mark);
+        own.iter().all(|process| !now.contains(process))
+    });
 }
 
 /// The data of the only cache mount.
@@ -243,18 +260,57 @@ fn a_build_that_is_stopped_leaves_the_others_to_finish() {
         [(Signal::INT, false), (Signal::KILL, false), (Signal::INT, true), (Signal::KILL, true)]
     {
         let Some(place) = Place::that_builds() else { return };
-        write_slow_fleet(&place);
+        let mark = write_slow_fleet(&place);
         let runner = Beside::start(&place, "runner");
         wait_until("the step runs", || count_in_cache(&place, "begun") == 1);
         let waiter = Beside::start(&place, "waiter");
         wait_until("the other waits", || waiter.waits());
-        let (stopped, other) = if waiter_goes { (waiter, runner) } else { (runner, waiter) };
-        stopped.stop(signal);
+        let other = if waiter_goes {
+            waiter.stop(signal);
+            runner
+        } else {
+            stop_with_steps(runner, signal, &mark);
+            waiter
+        };
         let begins = if waiter_goes { 1 } else { 2 };
         wait_until("the other is at it", || count_in_cache(&place, "begun") == begins);
         fs::write(cache_data(&place).unwrap().join("go"), "").unwrap();
         assert_eq!(rebuilt(&other.events()), ["repo"]);
         assert_eq!(count_in_cache(&place, "done"), 1);
+    }
+}
+
+#[test]
+fn a_build_of_a_fleet_that_is_killed_leaves_another_to_finish_all_of_it() {
+    let Some(place) = Place::that_builds() else { return };
+    let mark = unlike_others();
+    let count = |word: &str| format!("RUN --mount=type=cache,target=/c echo {word} >>/c/log\n");
+    let slow = slow_step(&mark);
+    let base = format!("FROM machine-base\n{}{slow}{}", count("early"), count("late"));
+    place.write("base/Dockerfile", base);
+    for name in ["one", "two"] {
+        let text = format!("FROM base\n{}RUN cat /result >/{name}\n", count(name));
+        place.write(&format!("{name}/Dockerfile"), text);
+    }
+    let killed = Beside::start(&place, "killed");
+    wait_until("the step runs", || count_in_cache(&place, "begun") == 1);
+    let others = ["second", "third"].map(|name| Beside::start(&place, name));
+    wait_until("the others wait", || others.iter().all(Beside::waits));
+    stop_with_steps(killed, Signal::KILL, &mark);
+    wait_until("another is at it", || count_in_cache(&place, "begun") == 2);
+    fs::write(cache_data(&place).unwrap().join("go"), "").unwrap();
+    let images = others.map(|other| {
+        let images = finished(&other.events()).into_iter();
+        images.map(|(name, (digest, _))| (name, digest)).collect::<Vec<_>>()
+    });
+    assert_eq!(images[0].len(), 3, "{images:?}");
+    assert_eq!(images[0], images[1]);
+    for word in ["early", "done", "late", "one", "two"] {
+        assert_eq!(count_in_cache(&place, word), 1, "{word}");
+    }
+    for name in ["one", "two"] {
+        let told = place.run(&["run", name, "tail", "-1", &format!("/{name}")]);
+        assert_eq!(told.ok().out, "9\n");
     }
 }
 
