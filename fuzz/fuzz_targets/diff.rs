@@ -1,4 +1,5 @@
-//! Any files that a step may leave: written as a tar twice, unpacked, and written again.
+//! Any files that a step may leave: written as a tar twice, unpacked, and written again; as a
+//! layer and as a folder that is none.
 //!
 //! The bytes are read as orders to make, link, mark and change things in an upper directory.
 //! Run it as an ordinary user in a user namespace (`unshare -r`).
@@ -10,7 +11,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use bakehouse_engine::Root;
-use bakehouse_engine::snapshot::{DiffError, DiffOptions, Limits, apply, write_layer};
+use bakehouse_engine::snapshot::{Limits, apply, pack_folder, unpack_folder};
+use bakehouse_fuzz::written;
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 
@@ -87,16 +89,16 @@ fn fill(top: &Path, orders: &mut Orders<'_>) -> Option<()> {
     }
 }
 
-fn written(layer: &Path, below: Option<&Path>) -> Result<Vec<u8>, DiffError> {
-    let below = below.map(|below| Root::open_dir(below).unwrap());
+fn packed(folder: &Path) -> Vec<u8> {
     let mut tar = Vec::new();
-    write_layer(layer, below.as_ref(), &mut tar, DiffOptions::default()).map(|_| tar)
+    pack_folder(folder, &mut tar).expect("any folder can be packed");
+    tar
 }
 
 fuzz_target!(|bytes: &[u8]| {
     let outer = tempfile::tempdir().unwrap();
     let at = |name: &str| outer.path().join(name);
-    for name in ["below", "upper", "again"] {
+    for name in ["below", "upper", "again", "folder"] {
         fs::create_dir(at(name)).unwrap();
     }
     let (first, rest) = bytes.split_at(bytes.len() / 3);
@@ -106,6 +108,10 @@ fuzz_target!(|bytes: &[u8]| {
     if let (Ok(one), Ok(two)) = (&on_top, written(&at("upper"), Some(&at("below")))) {
         assert!(*one == two, "the same files give the same tar");
     }
+    let folder = packed(&at("upper"));
+    let root = Root::open_dir(at("folder")).unwrap();
+    unpack_folder(folder.as_slice(), &root, &Limits::default()).expect("it can be unpacked");
+    assert!(folder == packed(&at("folder")), "what is unpacked and packed again is the same");
     let Ok(alone) = written(&at("upper"), None) else { return };
     let root = Root::open_dir(at("again")).unwrap();
     apply(alone.as_slice(), &root, None, &Limits::default()).expect("it can be read");

@@ -1,10 +1,8 @@
 //! Any text as what stands behind `RUN --mount=`: read alone, and in a Dockerfile.
 #![no_main]
 
-use bakehouse_model::oci::Platform;
+use bakehouse_fuzz::read_fleet;
 use bakehouse_plan::dockerfile::mount::{mount_from, parse_mount};
-use bakehouse_plan::fleet::{Described, SourceFile, Surroundings, read};
-use bakehouse_plan::lower::Settings;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -16,23 +14,5 @@ fuzz_target!(|text: &str| {
     let dockerfile = format!(
         "FROM scratch AS s\nFROM scratch\nARG V=v\nENV E=/e\nRUN --mount={line} --mount=type=cache,target=$V true\n"
     );
-    let file = SourceFile {
-        path: "a/Dockerfile".to_owned(),
-        text: dockerfile.into_bytes(),
-        context: None,
-    };
-    let settings = Settings::new(Platform::linux("amd64"));
-    let around = Surroundings {
-        repository: "repo",
-        exists: &|_| false,
-        load: &|_| None,
-        settings: &settings,
-        target: None,
-        prefix: None,
-        contexts: &[],
-    };
-    let fleet = read(&[file], Described::default(), &around);
-    for told in &fleet.diagnostics {
-        assert!(!told.code.is_empty() && !told.message.is_empty());
-    }
+    read_fleet(&[("a/Dockerfile", dockerfile.as_bytes())]);
 });
