@@ -190,7 +190,7 @@ impl Lookup<'_> {
         })
     }
 
-    /// What a `--build-context` comes to.
+    /// What a context comes to, for a platform.
     pub fn context(
         &self,
         name: &str,
@@ -258,7 +258,7 @@ impl Lookup<'_> {
                 error,
             )
         };
-        let known = self.known_rootfs(path);
+        let known = self.known_rootfs(path, platform);
         let digest = match known {
             Some(digest) => digest,
             None => {
@@ -274,7 +274,7 @@ impl Lookup<'_> {
                 let (_, blob) = blob.map_err(|error| failed(&error))?;
                 let digest = self.rootfs_image(diff_id, blob, platform)?;
                 self.store.put_unpacked(&digest, &layers)?;
-                self.remember_rootfs(path, &digest);
+                self.remember_rootfs((path, platform), &digest);
                 digest
             }
         };
@@ -282,8 +282,8 @@ impl Lookup<'_> {
     }
 
     /// A tar that has the size and the times it had when it was unpacked is not read again.
-    fn known_rootfs(&self, path: &Path) -> Option<Digest> {
-        let bytes = self.store.read_small("rootfs-v1", &rootfs_name(path)?).ok()??;
+    fn known_rootfs(&self, path: &Path, platform: &Platform) -> Option<Digest> {
+        let bytes = self.store.read_small("rootfs-v2", &rootfs_name(path, platform)?).ok()??;
         let digest: Digest = String::from_utf8(bytes).ok()?.parse().ok()?;
         self.store.unpacked(&digest).ok()??;
         let manifest: Manifest = self.document(&digest, "manifest").ok()?;
@@ -292,9 +292,9 @@ impl Lookup<'_> {
     }
 
     /// Losing it costs only time.
-    fn remember_rootfs(&self, path: &Path, digest: &Digest) {
-        if let Some(name) = rootfs_name(path) {
-            drop(self.store.write_small("rootfs-v1", &name, digest.as_str().as_bytes()));
+    fn remember_rootfs(&self, (path, platform): (&Path, &Platform), digest: &Digest) {
+        if let Some(name) = rootfs_name(path, platform) {
+            drop(self.store.write_small("rootfs-v2", &name, digest.as_str().as_bytes()));
         }
     }
 
@@ -356,13 +356,15 @@ fn store_error<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e S
     }
 }
 
-fn rootfs_name(path: &Path) -> Option<String> {
+/// What a tar of a root file system is remembered as: its image says which platform it is for.
+fn rootfs_name(path: &Path, platform: &Platform) -> Option<String> {
     use std::os::unix::fs::MetadataExt as _;
     let meta = std::fs::metadata(path).ok()?;
     // The first block tells two tars apart that were written in one tick of the clock.
     let mut start = Vec::new();
     File::open(path).ok()?.take(4096).read_to_end(&mut start).ok()?;
     let times = (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
-    let text = format!("{path:?} {} {} {times:?} {}", meta.len(), meta.ino(), Digest::of(start));
+    let (size, node, start) = (meta.len(), meta.ino(), Digest::of(start));
+    let text = format!("{path:?} {platform} {size} {node} {times:?} {start}");
     Some(Digest::of(text).hex().to_owned())
 }

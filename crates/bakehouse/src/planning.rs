@@ -23,7 +23,7 @@ use bakehouse_store::Store;
 use crate::bases::Lookup;
 use crate::failure::{Failure, Kind};
 use crate::memory::StoreMemory;
-use crate::request::Request;
+use crate::request::{NamedContext, Request};
 
 /// A base may have triggers that name bases that have triggers; nobody nests deeper.
 const MAX_ROUNDS: usize = 8;
@@ -46,14 +46,7 @@ pub fn lower_with_mistakes(
     if let Some(memory) = lookup.memory {
         memory.look_ahead(request.copied(&known.roots));
     }
-    let platform = request.settings.platform.as_ref().unwrap_or(&request.settings.build_platform);
-    for (name, context) in &request.named_contexts {
-        known.contexts.insert(name.clone(), lookup.context(name, context, platform)?);
-    }
-    for (key, context) in request.own_contexts()? {
-        let base = lookup.context(&key.1, &context, platform)?;
-        known.own_contexts.insert(key, base);
-    }
+    let local = contexts(request, lookup, &mut known)?;
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
     // Most bases are known from the graph already, and are looked up before anything is lowered.
     let wanted = request.fleet.images.iter().filter(|image| request.wanted.contains(&image.name));
@@ -65,7 +58,8 @@ pub fn lower_with_mistakes(
     known.images.extend(lookup.all(&written, &mut diagnostics));
     for _ in 0..MAX_ROUNDS {
         let settings = (&request.settings, request.platforms.as_slice());
-        let lowered = fleet::lower_all(&request.fleet, &request.wanted, settings, &known);
+        let wanted = (&request.wanted, &request.named);
+        let lowered = fleet::lower_needed(&request.fleet, wanted, settings, &known);
         let questions: Vec<_> = lowered
             .needs
             .iter()
@@ -81,9 +75,49 @@ pub fn lower_with_mistakes(
             let warnings = diagnostics.into_iter().chain(foreign_bases(&known));
             return Ok(LoweredFleet { diagnostics: warnings.collect(), ..lowered });
         }
-        known.images.extend(lookup.all(&questions, &mut diagnostics));
+        let (local_ones, elsewhere): (Vec<_>, Vec<_>) =
+            questions.into_iter().partition(|question| local.contains_key(&question.name));
+        for BaseQuestion { name, platform, .. } in local_ones {
+            let (called, context) = &local[&name];
+            let base = lookup.context(called, context, &platform)?;
+            known.images.insert((name, platform), base);
+        }
+        known.images.extend(lookup.all(&elsewhere, &mut diagnostics));
     }
     Err(Failure::new(Kind::Input, "bases lead to ever more bases"))
+}
+
+/// Makes known what contexts are; gives those that are an image for each platform, by their
+/// address, with what they are called.
+fn contexts(
+    request: &Request,
+    lookup: &Lookup<'_>,
+    known: &mut Known,
+) -> Result<BTreeMap<String, (String, NamedContext)>, Failure> {
+    let platform = request.settings.platform.as_ref().unwrap_or(&request.settings.build_platform);
+    let mut local = BTreeMap::new();
+    let mut base = |name: &str, context: &NamedContext| {
+        let Some(address) = context.address() else {
+            return lookup.context(name, context, platform);
+        };
+        local.insert(address.clone(), (name.to_owned(), context.clone()));
+        Ok(Base::Ask(address))
+    };
+    for (name, context) in &request.named_contexts {
+        known.contexts.insert(name.clone(), base(name, context)?);
+    }
+    for (key, context) in request.own_contexts()? {
+        let found = base(&key.1, &context)?;
+        known.own_contexts.insert(key, found);
+    }
+    // Without other platforms it is this one that will be asked for.
+    if request.platforms.is_empty() {
+        for (address, (name, context)) in &local {
+            let found = lookup.context(name, context, platform)?;
+            known.images.insert((address.clone(), platform.clone()), found);
+        }
+    }
+    Ok(local)
 }
 
 /// Bases that are for another platform than the one that was asked for: a registry that has

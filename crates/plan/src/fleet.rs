@@ -36,7 +36,7 @@ pub use definition::{
 };
 pub use gather::fixture;
 pub use index::{Index, Meaning, TagMatch};
-pub use lowering::{Known, LoweredFleet, LoweredImage, lower_all};
+pub use lowering::{Known, LoweredFleet, LoweredImage, lower_all, lower_needed};
 pub use names::{clean, is_dockerfile_name, suggest};
 pub use variants::{StageVariants, Variant};
 

@@ -25,6 +25,18 @@ pub enum NamedContext {
     RootfsTar(PathBuf),
 }
 
+impl NamedContext {
+    /// How it is asked for, if it is another image for each platform: no image is called so.
+    pub fn address(&self) -> Option<String> {
+        match self {
+            Self::Folder(_) | Self::Image(_) => None,
+            Self::Layout(path, None) => Some(format!("oci-layout://{}", path.display())),
+            Self::Layout(path, Some(tag)) => Some(format!("oci-layout://{}:{tag}", path.display())),
+            Self::RootfsTar(path) => Some(format!("rootfs-tar://{}", path.display())),
+        }
+    }
+}
+
 /// The one Dockerfile that the command line names, and its context.
 #[derive(Debug)]
 pub(super) struct Single {

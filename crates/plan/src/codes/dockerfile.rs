@@ -318,6 +318,11 @@ pub(super) const CODES: &[Code] = &[
         "move the stage up in the Dockerfile",
     ),
     error(
+        "too-many-platforms",
+        "images are made for ever more platforms of each other",
+        "say a platform that does not depend on the own one in `FROM --platform`",
+    ),
+    error(
         "unknown-stage",
         "`--from` has a number that no stage has",
         "use the stage's name, or a number below that of the own stage",

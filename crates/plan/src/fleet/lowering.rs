@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bakehouse_model::Diagnostic;
 use bakehouse_model::oci::{Platform, Reference};
 use bakehouse_model::op::ContextSource;
+use bakehouse_model::{Diagnostic, Severity};
 
 use super::connect::context_names;
 use super::index::Meaning;
@@ -18,10 +18,12 @@ use crate::lower::{self, Base, BaseQuestion, Bases, LowerFailure, Lowered, Reque
 pub struct Known {
     /// Images from elsewhere, by the name that is written and the platform asked for.
     pub images: BTreeMap<(String, Platform), Base>,
-    /// `--build-context`, by name.
+    /// `--build-context`, by name. What depends on the platform is [`Base::Ask`], with a name
+    /// under which it is, or is asked to be, among `images`.
     pub contexts: BTreeMap<String, Base>,
     /// What the contexts of an image's own definition are, by the image's name and the
-    /// context's. Those that name another image of the fleet are not among them.
+    /// context's, in the same way. Those that name another image of the fleet are not among
+    /// them.
     pub own_contexts: BTreeMap<(String, String), Base>,
     /// The context of each image, by the image's name.
     pub roots: BTreeMap<String, ContextSource>,
@@ -59,6 +61,17 @@ pub struct LoweredFleet {
 pub fn lower_all(
     fleet: &Fleet,
     wanted: &BTreeSet<String>,
+    platforms: (&Settings, &[Platform]),
+    known: &Known,
+) -> LoweredFleet {
+    lower_needed(fleet, (wanted, wanted), platforms, known)
+}
+
+/// The same, where only some of `wanted` are wanted for themselves: each of the others is lowered
+/// for the platforms that something stands on, if there are such.
+pub fn lower_needed(
+    fleet: &Fleet,
+    (wanted, named): (&BTreeSet<String>, &BTreeSet<String>),
     (settings, platforms): (&Settings, &[Platform]),
     known: &Known,
 ) -> LoweredFleet {
@@ -69,9 +82,13 @@ pub fn lower_all(
         given: platforms,
         result: LoweredFleet::default(),
         needs: BTreeSet::new(),
+        done: BTreeMap::new(),
     };
+    lowering.settle_all(named);
+    let stood_on: BTreeSet<String> = lowering.done.keys().map(|(name, _)| name.clone()).collect();
+    lowering.settle_all(&(wanted - &stood_on));
     for (platform, images) in lowering.rounds(wanted) {
-        lowering.round(platform.as_ref(), &images);
+        lowering.collect(platform.as_ref(), &images);
     }
     let LoweringAll { mut result, needs, .. } = lowering;
     result.needs = needs.into_iter().collect();
@@ -85,6 +102,23 @@ pub fn lower_all(
     result
 }
 
+/// An image and the platform that it is wanted for; none for the machine's own, or its base's.
+type Wish = (String, Option<Platform>);
+
+/// A fleet is for a handful of platforms; Dockerfiles that make up ever new ones from those that
+/// they are for would be lowered for ever.
+const MAX_PLATFORMS: usize = 64;
+
+/// How far an image is.
+enum Attempt {
+    /// It waits for what it stands on.
+    Begun,
+    /// It cannot be lowered, for a reason that is told.
+    Lost,
+    /// It is lowered.
+    Done(Arc<Lowered>),
+}
+
 struct LoweringAll<'a> {
     fleet: &'a Fleet,
     known: &'a Known,
@@ -92,6 +126,7 @@ struct LoweringAll<'a> {
     given: &'a [Platform],
     result: LoweredFleet,
     needs: BTreeSet<BaseQuestion>,
+    done: BTreeMap<Wish, Attempt>,
 }
 
 impl LoweringAll<'_> {
@@ -115,63 +150,127 @@ impl LoweringAll<'_> {
         rounds
     }
 
-    fn round(&mut self, platform: Option<&Platform>, images: &BTreeSet<String>) {
-        let mut done: BTreeMap<String, Arc<Lowered>> = BTreeMap::new();
-        let mut asked = BTreeSet::new();
-        let with_needs = self.fleet.with_needs(images);
-        for image in self.fleet.images.iter().filter(|image| with_needs.contains(&image.name)) {
-            let bases = FleetBases { fleet: self.fleet, image, done: &done, known: self.known };
-            let several = self.platforms(image).len() > 1;
-            let name = match platform {
-                Some(platform) if several => format!("{} {platform}", image.name),
-                _ => image.name.clone(),
-            };
-            let mut settings = image.settings(self.settings);
-            settings.platform = platform.cloned().or(settings.platform);
-            let request = Request {
-                image: &name,
-                dockerfile: &image.dockerfile,
-                file: &image.file,
-                context: self.known.roots.get(&image.name).cloned(),
-                target: image.target.as_deref(),
-                settings: &settings,
-            };
-            match lower::lower(&request, &bases, &mut self.result.graph) {
-                Ok(lowered) => {
-                    self.result.diagnostics.extend(lowered.doubts.iter().cloned());
-                    let lowered = Arc::new(lowered);
-                    done.insert(image.name.clone(), Arc::clone(&lowered));
-                    // One that is only stood on, for a platform that is not its own, is no
-                    // result.
-                    if images.contains(&image.name) {
-                        let image = image.name.clone();
-                        self.result.images.push(LoweredImage { name, image, lowered });
-                    }
-                }
-                Err(LowerFailure::Needs(questions)) => {
-                    let own = &image.name;
-                    asked.extend(questions.into_iter().map(|need| (own.clone(), need)));
-                }
-                Err(LowerFailure::Wrong(diagnostic)) => self.result.diagnostics.push(*diagnostic),
+    fn settle_all(&mut self, wanted: &BTreeSet<String>) {
+        for (platform, images) in self.rounds(wanted) {
+            for image in self.fleet.images.iter().filter(|image| images.contains(&image.name)) {
+                self.settle(&(image.name.clone(), platform.clone()));
             }
         }
-        // What waits for an image of the fleet is asked for again once that one is lowered.
-        let waits = |(own, need): &(String, BaseQuestion)| {
-            parent(self.fleet, &need.name, own).is_some_and(|parent| !done.contains_key(&parent))
+    }
+
+    /// Makes results of what was lowered. What is only stood on, for a platform that is not its
+    /// own, is none.
+    fn collect(&mut self, platform: Option<&Platform>, images: &BTreeSet<String>) {
+        for image in self.fleet.images.iter().filter(|image| images.contains(&image.name)) {
+            let wish = (image.name.clone(), platform.cloned());
+            if let Some(Attempt::Done(lowered)) = self.done.get(&wish) {
+                let (name, lowered) = (self.called(image, platform), Arc::clone(lowered));
+                self.result.images.push(LoweredImage { name, image: wish.0, lowered });
+            }
+        }
+    }
+
+    /// Lowers an image, and before it what it turns out to stand on: another image of the fleet,
+    /// for the platform that its stage says, which need not be its own.
+    fn settle(&mut self, wish: &Wish) {
+        let mut open = vec![wish.clone()];
+        while let Some(wish) = open.last().cloned() {
+            let waiting = match self.done.get(&wish) {
+                Some(Attempt::Done(_) | Attempt::Lost) => Vec::new(),
+                Some(Attempt::Begun) | None => self.attempt(&wish),
+            };
+            if waiting.is_empty() {
+                open.pop();
+            }
+            open.extend(waiting);
+        }
+    }
+
+    /// Lowers an image if all that it stands on is there; else which others are to be lowered
+    /// first.
+    fn attempt(&mut self, wish: &Wish) -> Vec<Wish> {
+        let Some(image) = self.fleet.image(&wish.0) else { return Vec::new() };
+        self.done.insert(wish.clone(), Attempt::Begun);
+        let name = self.called(image, wish.1.as_ref());
+        let mut settings = image.settings(self.settings);
+        settings.platform = wish.1.clone().or(settings.platform);
+        let own = settings.platform.as_ref().unwrap_or(&settings.build_platform);
+        let round = Round { platform: wish.1.as_ref(), own };
+        let bases =
+            FleetBases { fleet: self.fleet, image, round, done: &self.done, known: self.known };
+        let request = Request {
+            image: &name,
+            dockerfile: &image.dockerfile,
+            file: &image.file,
+            context: self.known.roots.get(&image.name).cloned(),
+            target: image.target.as_deref(),
+            settings: &settings,
         };
-        let open = asked.into_iter().filter(|asked| !waits(asked));
-        self.needs.extend(open.map(|(_, need)| need));
+        let mut waiting = Vec::new();
+        let mut end = Attempt::Lost;
+        match lower::lower(&request, &bases, &mut self.result.graph) {
+            Ok(lowered) => {
+                self.result.diagnostics.extend(lowered.doubts.iter().cloned());
+                end = Attempt::Done(Arc::new(lowered));
+            }
+            Err(LowerFailure::Needs(questions)) => waiting = self.ask(questions, round, image),
+            Err(LowerFailure::Wrong(diagnostic)) => self.result.diagnostics.push(*diagnostic),
+        }
+        if waiting.is_empty() {
+            self.done.insert(wish.clone(), end);
+        }
+        waiting
+    }
+
+    /// Which of the fleet's images the questions come to; the others are for somebody else.
+    fn ask(&mut self, questions: Vec<BaseQuestion>, round: Round<'_>, image: &Image) -> Vec<Wish> {
+        let mut waiting = Vec::new();
+        for question in questions {
+            match question.name.strip_prefix(TARGET) {
+                Some(parent) => waiting.push((parent.to_owned(), round.of(&question.platform))),
+                None => drop(self.needs.insert(question)),
+            }
+        }
+        // What was tried before is lost, or in a circle, which is told elsewhere.
+        waiting.retain(|wish| !self.done.contains_key(wish));
+        let platforms: BTreeSet<_> = self.done.keys().chain(&waiting).map(|wish| &wish.1).collect();
+        if platforms.len() <= MAX_PLATFORMS {
+            return waiting;
+        }
+        let code = "too-many-platforms";
+        self.result.diagnostics.push(Diagnostic {
+            location: Some(image.location()),
+            severity: Severity::Error,
+            code: code.to_owned(),
+            message: format!("`{}` leads to ever more platforms", image.name),
+            help: crate::codes::help(code),
+        });
+        Vec::new()
+    }
+
+    /// How steps and results of an image are called: with the platform, if there may be others.
+    fn called(&self, image: &Image, platform: Option<&Platform>) -> String {
+        let own = self.platforms(image);
+        match platform {
+            Some(platform) if own.len() > 1 => format!("{} {platform}", image.name),
+            _ => image.name.clone(),
+        }
     }
 }
 
-/// The image of the fleet that `name` means in the Dockerfile of `own`.
-fn parent(fleet: &Fleet, name: &str, own: &str) -> Option<String> {
-    if let Some(target) = name.strip_prefix(TARGET) {
-        return Some(target.to_owned());
-    }
-    match fleet.index.meaning(name, own) {
-        Meaning::Fleet(names, _) => names.into_iter().next(),
-        Meaning::Mapped(_) | Meaning::External => None,
+/// What a Dockerfile is lowered for.
+#[derive(Clone, Copy)]
+struct Round<'a> {
+    /// As it was asked for.
+    platform: Option<&'a Platform>,
+    /// The one that it is.
+    own: &'a Platform,
+}
+
+impl Round<'_> {
+    /// How an image that a stage wants for `platform` is asked for.
+    fn of(self, platform: &Platform) -> Option<Platform> {
+        if platform == self.own { self.platform.cloned() } else { Some(platform.clone()) }
     }
 }
 
@@ -181,18 +280,26 @@ const TARGET: &str = "\u{1}target:";
 struct FleetBases<'a> {
     fleet: &'a Fleet,
     image: &'a Image,
-    done: &'a BTreeMap<String, Arc<Lowered>>,
+    round: Round<'a>,
+    done: &'a BTreeMap<Wish, Attempt>,
     known: &'a Known,
 }
 
 impl FleetBases<'_> {
-    fn fleet(&self, parent: &str) -> Base {
+    fn fleet(&self, parent: &str, platform: &Platform) -> Base {
         // A parent that could not be lowered is reported itself.
-        let lowered = self.done.get(parent);
-        lowered.map_or_else(
-            || Base::Ask(format!("{TARGET}{parent}")),
-            |lowered| Base::Fleet(Arc::clone(lowered)),
-        )
+        let wish = (parent.to_owned(), self.round.of(platform));
+        match self.done.get(&wish) {
+            Some(Attempt::Done(lowered)) => Base::Fleet(Arc::clone(lowered)),
+            _ => Base::Ask(format!("{TARGET}{parent}")),
+        }
+    }
+
+    /// What a context names is looked up only once something stands on it.
+    fn looked_up(&self, found: &Base, platform: &Platform) -> Base {
+        let Base::Ask(name) = found else { return found.clone() };
+        let known = self.known.images.get(&(name.clone(), platform.clone()));
+        known.unwrap_or(found).clone()
     }
 
     /// A context of the image's own definition.
@@ -203,11 +310,11 @@ impl FleetBases<'_> {
             ContextValue::Image(reference) => Some(self.image(reference, platform)),
             ContextValue::Definition(other) => {
                 let parent = self.fleet.defined(other, self.image)?;
-                Some(self.fleet(&parent.name))
+                Some(self.fleet(&parent.name, platform))
             }
             _ => {
                 let key = (self.image.name.clone(), context.name.clone());
-                self.known.own_contexts.get(&key).cloned()
+                Some(self.looked_up(self.known.own_contexts.get(&key)?, platform))
             }
         }
     }
@@ -216,18 +323,17 @@ impl FleetBases<'_> {
 impl Bases for FleetBases<'_> {
     fn named(&self, name: &str, platform: &Platform) -> Option<Base> {
         let called = context_names(name, platform);
-        let given = called.iter().find_map(|name| self.known.contexts.get(name).cloned());
-        let Some(found) = given else { return self.own(&called, platform) };
-        let Base::Ask(other) = &found else { return Some(found) };
-        // What a context names is looked up only once something stands on it.
-        let known = self.known.images.get(&(other.clone(), platform.clone()));
-        Some(known.cloned().unwrap_or(found))
+        let given = called.iter().find_map(|name| self.known.contexts.get(name));
+        match given {
+            Some(found) => Some(self.looked_up(found, platform)),
+            None => self.own(&called, platform),
+        }
     }
 
     fn image(&self, name: &str, platform: &Platform) -> Base {
         let mut wanted = name.to_owned();
         match self.fleet.index.meaning(name, &self.image.name) {
-            Meaning::Fleet(parents, _) => return self.fleet(&parents[0]),
+            Meaning::Fleet(parents, _) => return self.fleet(&parents[0], platform),
             Meaning::Mapped(other) => wanted = other,
             Meaning::External => {}
         }

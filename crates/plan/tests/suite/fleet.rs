@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bakehouse_model::Severity;
 use bakehouse_model::oci::{Platform, RunConfig};
-use bakehouse_plan::fleet::{Described, Fleet, Known, SourceFile, Surroundings, lower_all, read};
+use bakehouse_plan::fleet::{
+    Described, Fleet, Known, SourceFile, Surroundings, lower_all, lower_needed, read,
+};
 use bakehouse_plan::lower::{Base, Settings};
 
 use crate::build::{folder, image};
@@ -336,4 +338,77 @@ fn several_platforms_are_one_graph_with_native_stages_shared() {
     let one = lower_all(&fleet, &all(&fleet), (&settings, &platforms[1..]), &known(&fleet));
     assert_eq!(one.images[0].name, "a");
     assert_eq!(one.images[0].lowered.platform, platforms[1]);
+}
+
+#[test]
+fn an_image_of_the_fleet_is_taken_for_the_platform_that_a_stage_says() {
+    let tool = "FROM x\nARG TARGETARCH\nRUN tool $TARGETARCH";
+    let app = "FROM --platform=$BUILDPLATFORM tool AS build\nRUN native\n\
+               FROM y\nCOPY --from=build /o /a\nRUN target";
+    // Those that others stand on come first, or are found while they are needed.
+    for names in [["tool", "app", "zap"], ["b/tool", "a/app", "a/zap"]] {
+        let file = |at: usize| format!("{}/Dockerfile", names[at]);
+        let zap = "FROM --platform=linux/riscv64 app\nRUN zap";
+        let files = [(file(0), tool), (file(1), app), (file(2), zap)];
+        let files: Vec<(&str, &str)> =
+            files.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+        let fleet = fleet(&files);
+        let settings = Settings::new(Platform::linux("amd64"));
+        let mut known = known(&fleet);
+        for architecture in ["amd64", "arm64", "riscv64"] {
+            for name in ["x", "y"] {
+                let key = (name.to_owned(), Platform::linux(architecture));
+                known.images.insert(key, image(name, RunConfig::default()));
+            }
+        }
+        let last = fleet.images.iter().find(|image| image.name.ends_with("zap")).unwrap();
+        let wanted = BTreeSet::from([last.name.clone()]);
+        for wanted in [all(&fleet), wanted] {
+            let platforms = ["amd64", "arm64"].map(Platform::linux);
+            let lowered = lower_all(&fleet, &wanted, (&settings, &platforms), &known);
+            assert!(lowered.needs.is_empty(), "{:?}", lowered.needs);
+            assert!(lowered.diagnostics.is_empty(), "{:?}", lowered.diagnostics);
+            assert_eq!(lowered.images.len(), 2 * wanted.len());
+            let of = |name: &str| {
+                let steps = lowered.graph.steps().iter();
+                let own = steps.filter(|step| step.origin.name.starts_with(name));
+                own.map(|step| step.platform.architecture.as_str()).collect::<BTreeSet<_>>()
+            };
+            assert_eq!(of("RUN native"), BTreeSet::from(["amd64"]));
+            let zap = BTreeSet::from(["riscv64"]);
+            assert_eq!(of("RUN zap"), zap);
+            let only = wanted.len() == 1;
+            let apps = BTreeSet::from(["amd64", "arm64", "riscv64"]);
+            assert_eq!(of("RUN target"), if only { zap } else { apps });
+            let tools = BTreeSet::from(["amd64", "arm64"]);
+            assert_eq!(of("RUN tool"), if only { BTreeSet::from(["amd64"]) } else { tools });
+        }
+        // What is not wanted for itself is a result for the platforms that are needed.
+        let app = fleet.images.iter().find(|image| image.name.ends_with("app")).unwrap();
+        let named = BTreeSet::from([app.name.clone()]);
+        let platforms = ["amd64", "arm64"].map(Platform::linux);
+        let wanted = fleet.with_needs(&named);
+        let lowered = lower_needed(&fleet, (&wanted, &named), (&settings, &platforms), &known);
+        let names: Vec<&str> = lowered.images.iter().map(|image| image.name.as_str()).collect();
+        assert_eq!(names, ["tool linux/amd64", "app linux/amd64", "app linux/arm64"]);
+    }
+}
+
+#[test]
+fn platforms_that_lead_to_ever_more_platforms_are_told() {
+    let mut files = vec![("i0/Dockerfile".to_owned(), "FROM x".to_owned())];
+    for at in 1..40 {
+        let base = at - 1;
+        let text = format!(
+            "FROM --platform=linux/${{TARGETARCH}}a i{base} AS a\n\
+             FROM --platform=linux/${{TARGETARCH}}b i{base}\nCOPY --from=a / /\n"
+        );
+        files.push((format!("i{at}/Dockerfile"), text));
+    }
+    let files: Vec<(&str, &str)> = files.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    let fleet = fleet(&files);
+    let settings = Settings::new(Platform::linux("amd64"));
+    let lowered = lower_all(&fleet, &all(&fleet), (&settings, &[]), &known(&fleet));
+    let codes: BTreeSet<&str> = lowered.diagnostics.iter().map(|d| d.code.as_str()).collect();
+    assert_eq!(codes, BTreeSet::from(["too-many-platforms"]));
 }
