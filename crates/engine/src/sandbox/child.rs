@@ -81,7 +81,10 @@ impl Launch<'_> {
         }
         limits::set(&self.spec.ulimits)?;
         let registered = match (self.spec.foreign, birth) {
-            (Some(machine), Some(birth)) => birth.enter()?.register(machine)?,
+            (Some(machine), Some(birth)) => match birth.enter()? {
+                Some(apart) => apart.register(machine)?,
+                None => false,
+            },
             _ => true,
         };
         self.enter_directory()?;

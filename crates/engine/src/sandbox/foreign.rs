@@ -88,16 +88,27 @@ fn as_they_are(own: &str) -> String {
     extents.collect()
 }
 
+/// Whether a kernel of this release has registrations for one user namespace: since 6.7.
+fn registers_apart(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(7))
+}
+
 impl Birth {
-    /// Moves this process into its name space.
-    pub(super) fn enter(mut self) -> Result<Apart, Failure> {
+    /// Moves this process into its name space. None if it stays where it is: because no more
+    /// name spaces are allowed, or because this kernel has no registrations for one.
+    pub(super) fn enter(mut self) -> Result<Option<Apart>, Failure> {
         const DOING: &str = "move to a user namespace";
-        sys::enter_user_namespace().doing(DOING)?;
+        let release = rustix::system::uname();
+        let registers = registers_apart(&release.release().to_string_lossy());
+        if !registers || sys::enter_user_namespace().is_err() {
+            return Ok(None);
+        }
         let mut errno = [0; 4];
         let asked = self.helper.write_all(&[0]).and_then(|()| self.helper.read_exact(&mut errno));
         asked.doing(DOING)?;
         match i32::from_ne_bytes(errno) {
-            0 => Ok(Apart),
+            0 => Ok(Some(Apart)),
             errno => {
                 let error = std::io::Error::from_raw_os_error(errno);
                 Err(kernel("map the users of the step", None, error, None))
@@ -127,7 +138,23 @@ impl Apart {
 
 #[cfg(test)]
 mod tests {
-    use super::as_they_are;
+    use super::{as_they_are, registers_apart};
+
+    #[test]
+    fn kernels_know_registrations_of_one_namespace_since_6_7() {
+        let cases = [
+            ("6.7.0", true),
+            ("6.18.44-fc-v669", true),
+            ("10.0-rc1", true),
+            ("6.6.99", false),
+            ("5.15.0-generic", false),
+            ("6", false),
+            ("unknown", false),
+        ];
+        for (release, expected) in cases {
+            assert_eq!(registers_apart(release), expected, "{release}");
+        }
+    }
 
     #[test]
     fn everybody_stays_who_they_are() {
