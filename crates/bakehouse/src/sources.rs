@@ -11,7 +11,7 @@ mod config;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bakehouse_model::Diagnostic;
-use bakehouse_plan::fleet::{ContextValue, Described, Skipped, fixture};
+use bakehouse_plan::fleet::{ContextValue, Definition, Described, DockerfileAt, Skipped, fixture};
 
 use crate::config::Config;
 use crate::discovery::folder_of;
@@ -56,6 +56,14 @@ pub struct Sources {
 impl Sources {
     fn keep(&mut self, path: &str, text: &[u8]) {
         self.texts.insert(path.to_owned(), String::from_utf8_lossy(text).into_owned());
+    }
+
+    /// Keeps a Dockerfile that is written in a definition, under the name it is told by.
+    fn keep_inline(&mut self, definition: &Definition) {
+        if let DockerfileAt::Inline(text) = &definition.dockerfile {
+            let shown = format!("{}#{}", definition.location.file, definition.name);
+            self.texts.insert(shown, text.clone());
+        }
     }
 }
 

@@ -17,11 +17,13 @@ use serde_json::{Value, json};
 
 use crate::assemble;
 
-pub use provenance::{Invocation, Mode, at, git_address, http_address, pin, provenance};
+pub use provenance::{Invocation, Mode, as_v02, at, git_address, http_address, pin, provenance};
 pub use purl::image as package_url;
 
 /// The predicate type of [`provenance`]: SLSA's, version 1.
 pub const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+/// The predicate type of the same in version 0.2 ([`as_v02`]).
+pub const PROVENANCE_V02: &str = "https://slsa.dev/provenance/v0.2";
 /// The predicate type of an SPDX document.
 pub const SPDX: &str = "https://spdx.dev/Document";
 
@@ -113,7 +115,7 @@ mod tests {
             shown,
             [
                 "pkg:docker/app@latest?platform=linux%2Farm%2Fv7",
-                "pkg:docker/127.0.0.1:5000/team/app@1?platform=linux%2Farm%2Fv7"
+                "pkg:docker/127.0.0.1%3A5000/team/app@1?platform=linux%2Farm%2Fv7"
             ]
         );
         assert_eq!(subjects[1]["digest"]["sha256"], digest.hex());

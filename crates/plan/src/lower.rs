@@ -35,6 +35,7 @@ use crate::graph::{Graph, StepIndex};
 
 pub(crate) use path::clean as clean_path;
 pub use remote::git_source;
+pub(crate) use run::is_proxy;
 
 /// One image to lower.
 #[derive(Debug)]

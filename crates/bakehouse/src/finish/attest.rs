@@ -33,7 +33,11 @@ impl Finisher {
         if let Some(mut predicate) = plan.provenance.clone() {
             attest::pin(&mut predicate, &self.fetched.all());
             attest::at(&mut predicate, times(plan, record), &made.manifest.digest);
-            layers.push(self.statement(attest::PROVENANCE, &predicate, plan, made)?);
+            let mut kind = attest::PROVENANCE;
+            if wanted.provenance.as_ref().is_some_and(|provenance| provenance.is_v02) {
+                (kind, predicate) = (attest::PROVENANCE_V02, attest::as_v02(&mut predicate));
+            }
+            layers.push(self.statement(kind, &predicate, plan, made)?);
         }
         let config = attest::config(&layers);
         self.store.put_blob(&config).map_err(store_error)?;

@@ -24,6 +24,8 @@ pub struct Provenance {
     pub builder: String,
     /// Whether somebody vouches that the image can be made again.
     pub reproducible: bool,
+    /// Whether it is told in version 0.2 of SLSA, and not in version 1.
+    pub is_v02: bool,
 }
 
 impl Attests {
@@ -79,8 +81,9 @@ fn provenance<'a>(
             ("builder-id", id) => id.clone_into(&mut wanted.builder),
             ("reproducible", value) => wanted.reproducible = flag(key, value)?,
             ("disabled", value) => disabled = flag(key, value)?,
-            ("version", "v1") => {}
-            ("version", _) => return Err("the only version is v1".to_owned()),
+            ("version", "v1") => wanted.is_v02 = false,
+            ("version", "v0.2") => wanted.is_v02 = true,
+            ("version", _) => return Err("version is v1 or v0.2".to_owned()),
             // It is attached to images and written nowhere else anyway.
             ("inline-only" | "filename", _) => {}
             _ => return Err(format!("`{key}` is not known")),
@@ -162,7 +165,7 @@ mod tests {
             "provenance",
             "type=vex",
             "type=provenance,mode=most",
-            "type=provenance,version=v0.2",
+            "type=provenance,version=v2",
             "type=provenance,x=y",
             "type=sbom,generator=docker/scanner",
             "type=sbom,disabled=perhaps",

@@ -1,5 +1,6 @@
 //! The files of a repository: found, or named on the command line, and read once.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -94,16 +95,24 @@ pub(crate) fn fleet_of(
     let classes = described.policy.classes.clone();
     let given = |text: &String| text.split('=').next().unwrap_or_default().to_owned();
     let contexts: Vec<String> = reading.place.build_context.iter().map(given).collect();
+    let loaded = RefCell::new(BTreeMap::new());
+    let load = |path: &str| {
+        let text = (tree.load)(path)?;
+        let shown = String::from_utf8_lossy(&text).into_owned();
+        loaded.borrow_mut().insert(path.to_owned(), shown);
+        Some(text)
+    };
     let around = Surroundings {
         repository: tree.repository,
         exists: tree.exists,
-        load: tree.load,
+        load: &load,
         settings: reading.settings,
         target: reading.place.target.as_deref(),
         prefix: prefix.as_deref(),
         contexts: &contexts,
     };
     let mut fleet = fleet::read(&files, described, &around);
+    texts.append(&mut loaded.borrow_mut());
     fleet.skip(skipped);
     fleet.tell(diagnostics);
     texts.extend(

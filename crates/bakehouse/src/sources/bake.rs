@@ -87,10 +87,7 @@ pub(super) fn read_files(
     for target in resolved.targets.values() {
         let mut definition = definition(target, (&first.path, folder), tree);
         definition.groups = of(target);
-        if let DockerfileAt::Inline(text) = &definition.dockerfile {
-            let shown = format!("{}#{}", definition.location.file, definition.name);
-            sources.texts.insert(shown, text.clone());
-        }
+        sources.keep_inline(&definition);
         sources.described.definitions.push(definition);
     }
     let project = first.path.clone();

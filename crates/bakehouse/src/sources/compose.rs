@@ -91,6 +91,7 @@ fn read_project(
     for service in read.services.values() {
         if let Some(build) = &service.build {
             let definition = Definition { usual, ..definition(service, build, &first, tree) };
+            sources.keep_inline(&definition);
             sources.described.definitions.push(definition);
         }
     }

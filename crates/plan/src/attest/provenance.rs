@@ -3,7 +3,7 @@
 //! Values of secrets are in neither mode. Of a build's arguments and labels, of its secrets'
 //! names and of its steps, only `max` tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bakehouse_model::Digest;
 use bakehouse_model::oci::Platform;
@@ -14,6 +14,7 @@ use super::{purl, steps};
 use crate::address::without_password;
 use crate::graph::{Graph, StepIndex};
 use crate::key::json::base64;
+use crate::lower::is_proxy;
 use crate::time::rfc3339_ms;
 
 /// What kind of build it was; says how the parameters are to be read.
@@ -70,13 +71,18 @@ pub fn provenance(build: &Invocation<'_>) -> Value {
     let mut internal = json!({ "builderPlatform": build.builder_platform.to_string() });
     let mut metadata = json!({
         "buildkit_metadata": {},
-        "buildkit_hermetic": complete && is_isolated(build.graph, &steps),
         "buildkit_completeness": {
             "request": build.mode == Mode::Max || (build.args.is_empty() && build.labels.is_empty()),
             "resolvedDependencies": complete,
         },
-        "buildkit_reproducible": build.reproducible,
     });
+    let claims = [
+        ("buildkit_hermetic", complete && is_isolated(build.graph, &steps)),
+        ("buildkit_reproducible", build.reproducible),
+    ];
+    for (claim, _) in claims.into_iter().filter(|(_, holds)| *holds) {
+        metadata[claim] = json!(true);
+    }
     if build.mode == Mode::Max {
         internal["buildConfig"] =
             json!({ "llbDefinition": steps::definition(build.graph, &steps) });
@@ -117,13 +123,16 @@ fn request(build: &Invocation<'_>, steps: &[StepIndex], locals: &BTreeMap<&str, 
     if let Some(target) = build.target {
         args.insert("target".to_owned(), json!(target));
     }
-    let mut locals: Vec<Value> = locals.keys().map(|name| json!({ "name": name })).collect();
-    locals.push(json!({ "name": "dockerfile" }));
+    // A build has both, whether or not it copies anything.
+    let mut locals: BTreeSet<&str> = locals.keys().copied().collect();
+    locals.extend(["context", "dockerfile"]);
+    let locals: Vec<Value> = locals.into_iter().map(|name| json!({ "name": name })).collect();
     let mut request = json!({ "frontend": "dockerfile.v0", "locals": locals });
     if build.mode == Mode::Max {
         let given = [("build-arg", build.args), ("label", build.labels)];
         for (kind, texts) in given {
-            args.extend(texts.iter().map(|(name, text)| (format!("{kind}:{name}"), json!(text))));
+            let texts = texts.iter().filter(|(name, _)| kind == "label" || !is_proxy(name));
+            args.extend(texts.map(|(name, text)| (format!("{kind}:{name}"), json!(text))));
         }
         let (secrets, ssh) = guarded(build.graph, steps);
         for (kind, names) in [("secrets", secrets), ("ssh", ssh)] {
@@ -139,7 +148,9 @@ fn request(build: &Invocation<'_>, steps: &[StepIndex], locals: &BTreeMap<&str, 
             }
         }
     }
-    request["args"] = Value::Object(args);
+    if !args.is_empty() {
+        request["args"] = Value::Object(args);
+    }
     request
 }
 
@@ -178,8 +189,8 @@ fn is_isolated(graph: &Graph, steps: &[StepIndex]) -> bool {
 
 /// What an image was made of.
 struct Sources<'a> {
-    /// By address, each once.
-    materials: BTreeMap<String, Value>,
+    /// Each once: images, then repositories, then files, by address.
+    materials: BTreeMap<(u8, String), Value>,
     locals: BTreeMap<&'a str, ()>,
     /// Whether every one of the materials is known by its contents.
     is_pinned: bool,
@@ -196,12 +207,12 @@ impl<'a> Sources<'a> {
         match source {
             Source::Image(image) => {
                 let uri = purl::image(&image.reference, Some(&image.platform));
-                self.material(uri, Some(("sha256", image.manifest.hex().to_owned())));
+                self.material((0, uri), Some(("sha256", image.manifest.hex().to_owned())));
             }
             Source::Context(context) => drop(self.locals.insert(&context.name, ())),
             Source::Http(http) => {
                 let digest = http.checksum.as_ref().map(|sum| ("sha256", sum.hex().to_owned()));
-                self.material(http_address(http), digest);
+                self.material((2, http_address(http)), digest);
             }
             Source::Git(git) => {
                 let named = [&git.checksum, &git.reference];
@@ -210,18 +221,18 @@ impl<'a> Sources<'a> {
                 };
                 let commit = named.into_iter().flatten().find(is_commit);
                 let digest = commit.map(|commit| (kind_of(commit), commit.clone()));
-                self.material(git_address(git), digest);
+                self.material((1, git_address(git)), digest);
             }
         }
     }
 
-    fn material(&mut self, uri: String, digest: Option<(&str, String)>) {
-        let mut told = json!({ "uri": uri });
+    fn material(&mut self, place: (u8, String), digest: Option<(&str, String)>) {
+        let mut told = json!({ "uri": place.1 });
         match digest {
             Some((kind, hex)) => told["digest"] = json!({ kind: hex }),
             None => self.is_pinned = false,
         }
-        self.materials.insert(uri, told);
+        self.materials.insert(place, told);
     }
 }
 
@@ -242,6 +253,46 @@ pub fn git_address(git: &GitSource) -> String {
         Some(name) => format!("{remote}#{name}"),
         None => remote,
     }
+}
+
+/// The predicate in the words of SLSA's version 0.2, which has the same to say.
+pub fn as_v02(predicate: &mut Value) -> Value {
+    let mut definition = predicate["buildDefinition"].take();
+    let mut details = predicate["runDetails"].take();
+    let mut source = definition["externalParameters"]["configSource"].take();
+    let mut told = details["metadata"].take();
+    let completeness = told["buildkit_completeness"].take();
+    let mut metadata = json!({
+        "buildInvocationID": told["invocationId"].take(),
+        "buildStartedOn": told["startedOn"].take(),
+        "buildFinishedOn": told["finishedOn"].take(),
+        "completeness": {
+            "parameters": completeness["request"],
+            "environment": true,
+            "materials": completeness["resolvedDependencies"],
+        },
+        "reproducible": told["buildkit_reproducible"] == true,
+        "https://mobyproject.org/buildkit@v1#metadata": told["buildkit_metadata"].take(),
+    });
+    if told["buildkit_hermetic"] == true {
+        metadata["https://mobyproject.org/buildkit@v1#hermetic"] = json!(true);
+    }
+    let mut internal = definition["internalParameters"].take();
+    let mut v02 = json!({
+        "builder": details["builder"].take(),
+        "buildType": "https://mobyproject.org/buildkit@v1",
+        "materials": definition["resolvedDependencies"].take(),
+        "invocation": {
+            "configSource": { "entryPoint": source["path"].take() },
+            "parameters": definition["externalParameters"]["request"].take(),
+            "environment": { "platform": internal["builderPlatform"].take() },
+        },
+        "metadata": metadata,
+    });
+    if !internal["buildConfig"].is_null() {
+        v02["buildConfig"] = internal["buildConfig"].take();
+    }
+    v02
 }
 
 /// Says what was fetched, by address: the digest of a file, or the commit of a repository. What

@@ -12,7 +12,7 @@ pub fn image(reference: &Reference, platform: Option<&Platform>) -> String {
         Some(colon) => &name[..folder + colon],
         None => name,
     };
-    let mut url = format!("pkg:docker/{}", escaped(name, b"/:"));
+    let mut url = format!("pkg:docker/{}", escaped(name, b"/"));
     if let Some(tag) = reference.tag() {
         url.push('@');
         url.push_str(&escaped(tag, b""));
@@ -49,7 +49,7 @@ mod tests {
         let cases = [
             ("debian:12", "pkg:docker/debian@12".to_owned()),
             ("ghcr.io/org/app:v1_2", "pkg:docker/ghcr.io/org/app@v1_2".to_owned()),
-            ("localhost:5000/app", "pkg:docker/localhost:5000/app@latest".to_owned()),
+            ("localhost:5000/app", "pkg:docker/localhost%3A5000/app@latest".to_owned()),
             (pinned.as_str(), format!("pkg:docker/debian?digest={digest}")),
         ];
         for (reference, expected) in cases {

@@ -1,11 +1,12 @@
 //! The steps of an image, as provenance tells them: ops in the words of BuildKit's LLB, without
 //! what is nobody's business (the machine's folders, proxies, contents).
 
-use bakehouse_model::op::{Exec, File, FileAction, MountKind, Network, Op, Security, Source};
+use bakehouse_model::op::{Op, Source};
 use serde_json::{Map, Value, json};
 
 use crate::address::without_password;
 use crate::graph::{Graph, Step, StepIndex};
+use crate::key::json::{told_exec, told_file};
 
 /// Every step that `root` needs, and itself, needs first.
 pub(super) fn reachable(graph: &Graph, root: Option<StepIndex>) -> Vec<StepIndex> {
@@ -35,7 +36,14 @@ pub(super) fn definition(graph: &Graph, steps: &[StepIndex]) -> Vec<Value> {
         }
         Value::Object(told)
     };
-    steps.iter().enumerate().map(tell).collect()
+    let mut all: Vec<Value> = steps.iter().enumerate().map(tell).collect();
+    // LLB ends with an op that only names the result.
+    if let Some(last) = all.len().checked_sub(1) {
+        let inputs = [format!("step{last}:0")];
+        let op = json!({ "Op": {}, "constraints": {} });
+        all.push(json!({ "id": format!("step{}", last + 1), "op": op, "inputs": inputs }));
+    }
+    all
 }
 
 /// `locations`: the line of each step that was written somewhere.
@@ -49,18 +57,21 @@ pub(super) fn locations(graph: &Graph, steps: &[StepIndex]) -> Value {
 }
 
 fn op(step: &Step) -> Value {
-    let platform = &step.platform;
     let mut told = json!({
         "Op": match &step.op {
             Op::Source(source) => json!({ "source": { "identifier": identifier(source) } }),
-            Op::Exec(one) => json!({ "exec": exec(one) }),
-            Op::File(one) => json!({ "file": file(one) }),
+            Op::Exec(exec) => json!({ "exec": told_exec(exec, step) }),
+            Op::File(file) => json!({ "file": told_file(file, step.inputs.len()) }),
             Op::Merge => json!({ "merge": {} }),
         },
-        "platform": { "OS": platform.os, "Architecture": platform.architecture },
+        "constraints": {},
     });
-    if let Some(variant) = &platform.variant {
-        told["platform"]["Variant"] = json!(variant);
+    if matches!(step.op, Op::Exec(_) | Op::Source(Source::Image(_))) {
+        let platform = &step.platform;
+        told["platform"] = json!({ "OS": platform.os, "Architecture": platform.architecture });
+        if let Some(variant) = &platform.variant {
+            told["platform"]["Variant"] = json!(variant);
+        }
     }
     told
 }
@@ -81,65 +92,4 @@ fn identifier(source: &Source) -> String {
             }
         }
     }
-}
-
-fn exec(exec: &Exec) -> Value {
-    let mounts: Vec<Value> = exec
-        .mounts
-        .iter()
-        .map(|mount| {
-            let (kind, id) = match &mount.kind {
-                MountKind::Root | MountKind::Bind => ("bind", None),
-                MountKind::Cache { id, .. } => ("cache", Some(id)),
-                MountKind::Tmpfs { .. } => ("tmpfs", None),
-                MountKind::Secret { id, .. } => ("secret", Some(id)),
-                MountKind::Ssh { id, .. } => ("ssh", Some(id)),
-            };
-            let mut told = json!({ "dest": mount.dest, "mountType": kind });
-            if let Some(id) = id {
-                told["id"] = json!(id);
-            }
-            if let Some(input) = mount.input {
-                told["input"] = json!(input);
-            }
-            if !mount.selector.is_empty() {
-                told["selector"] = json!(mount.selector);
-            }
-            told
-        })
-        .collect();
-    let meta = json!({ "args": exec.args, "env": exec.env, "cwd": exec.cwd, "user": exec.user });
-    let mut told = json!({ "meta": meta, "mounts": mounts });
-    match exec.network {
-        Network::Default => {}
-        Network::Host => told["network"] = json!("host"),
-        Network::None => told["network"] = json!("none"),
-    }
-    if exec.security == Security::Insecure {
-        told["security"] = json!("insecure");
-    }
-    if !exec.secret_env.is_empty() {
-        let secrets = exec.secret_env.iter().map(|one| json!({ "id": one.id, "name": one.name }));
-        told["secretenv"] = secrets.collect();
-    }
-    told
-}
-
-fn file(file: &File) -> Value {
-    let actions: Vec<Value> = file
-        .actions
-        .iter()
-        .map(|action| match action {
-            FileAction::Copy(copy) => json!({ "copy": {
-                "input": copy.input, "src": copy.src, "dest": copy.dest,
-            } }),
-            FileAction::MakeFile(made) => json!({ "mkfile": {
-                "path": made.path, "mode": made.mode, "size": made.data.len(),
-            } }),
-            FileAction::MakeDir(made) => json!({ "mkdir": {
-                "path": made.path, "mode": made.mode,
-            } }),
-        })
-        .collect();
-    json!({ "actions": actions })
 }

@@ -203,6 +203,55 @@ pub(super) fn file(file: &File, inputs: usize) -> String {
     out
 }
 
+/// The op of a process for people to read: what its key is made of, and what is in no key.
+pub(crate) fn told_exec(exec: &Exec, step: &Step) -> Value {
+    let mut told = read(&self::exec(exec, step))["Exec"].take();
+    if told["mounts"].is_null() {
+        told["mounts"] = json!([{ "dest": "/" }]);
+    }
+    for mount in told["mounts"].as_array_mut().into_iter().flatten() {
+        let own = exec.mounts.iter().find(|own| mount["dest"] == own.dest.as_str());
+        let Some(MountKind::Cache { id, sharing, .. }) = own.map(|own| &own.kind) else { continue };
+        mount["cacheOpt"] = match sharing {
+            Sharing::Shared => json!({ "ID": id }),
+            Sharing::Private => json!({ "ID": id, "sharing": 1 }),
+            Sharing::Locked => json!({ "ID": id, "sharing": 2 }),
+        };
+    }
+    told
+}
+
+/// The op of a change of files for people to read; the contents of made files are not told.
+pub(crate) fn told_file(file: &File, inputs: usize) -> Value {
+    let actions = file.actions.iter().zip(places(file, inputs)).map(|(action, place)| {
+        let mut told = read(&action_json(action));
+        let kind = match action {
+            FileAction::Copy(copy) => {
+                told["src"] = json!(copy.src);
+                "copy"
+            }
+            FileAction::MakeFile(made) => {
+                told.as_object_mut().and_then(|made| made.remove("data"));
+                told["size"] = json!(made.data.len());
+                "mkfile"
+            }
+            FileAction::MakeDir(_) => "mkdir",
+        };
+        let [input, secondary, output] = place;
+        json!({
+            "Action": { kind: told },
+            "input": input,
+            "secondaryInput": secondary,
+            "output": output,
+        })
+    });
+    json!({ "actions": actions.collect::<Vec<Value>>() })
+}
+
+fn read(own: &str) -> Value {
+    serde_json::from_str(own).expect("what is written here is JSON")
+}
+
 /// `{"Type":"buildkit.merge.v0","Merge":{"inputs":[{},{"input":1} …]}}`.
 pub(super) fn merge(inputs: usize) -> String {
     let input = |number: usize| match number {
@@ -217,33 +266,40 @@ pub(super) fn merge(inputs: usize) -> String {
     out
 }
 
-/// Input, secondary input and output of each action, as LLB numbers them; none where all of
-/// them are what old versions took them for, which counts actions where it means inputs.
+/// The [`places`] of the actions; none where all of them are what old versions took them for, which counts actions where it means inputs.
 fn indexes(file: &File, inputs: usize) -> Option<Vec<[i64; 3]>> {
-    let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-    let count = file.actions.len();
-    let rows: Vec<[i64; 3]> = file
-        .actions
-        .iter()
-        .enumerate()
-        .map(|(at, action)| {
-            let input = match at {
-                0 => file.base.map_or(-1, number),
-                _ => number(inputs + at - 1),
-            };
-            let secondary = match action {
-                FileAction::Copy(copy) => number(copy.input),
-                _ => -1,
-            };
-            [input, secondary, if at + 1 == count { 0 } else { -1 }]
-        })
-        .collect();
+    let rows = places(file, inputs);
+    let count = rows.len();
     let usual = |(at, row): (usize, &[i64; 3])| {
-        let input = if at == 0 { 0 } else { number(count + at - 1) };
+        let input = if at == 0 { 0 } else { index(count + at - 1) };
         row[0] == input && matches!(row[1], -1 | 1)
     };
     let default = !rows.is_empty() && rows.iter().enumerate().all(usual);
     (!default).then_some(rows)
+}
+
+fn index(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// Input, secondary input and output of each action, as LLB numbers them.
+fn places(file: &File, inputs: usize) -> Vec<[i64; 3]> {
+    let count = file.actions.len();
+    file.actions
+        .iter()
+        .enumerate()
+        .map(|(at, action)| {
+            let input = match at {
+                0 => file.base.map_or(-1, index),
+                _ => index(inputs + at - 1),
+            };
+            let secondary = match action {
+                FileAction::Copy(copy) => index(copy.input),
+                _ => -1,
+            };
+            [input, secondary, if at + 1 == count { 0 } else { -1 }]
+        })
+        .collect()
 }
 
 fn action_json(action: &FileAction) -> String {

@@ -18,6 +18,11 @@ const PROXIES: &[&str] = &["http_proxy", "https_proxy", "ftp_proxy", "no_proxy",
 /// The mode of a secret's file.
 const OWNER_ONLY: u32 = 0o400;
 
+/// Whether a build argument is one of those.
+pub(crate) fn is_proxy(name: &str) -> bool {
+    PROXIES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy))
+}
+
 impl Lowering<'_> {
     pub(super) fn run(
         &mut self,
@@ -95,10 +100,7 @@ impl Lowering<'_> {
     fn exec(&self, at: usize, run: &Run, args: Vec<String>) -> Exec {
         let state = &self.states[at];
         let settings = self.request.settings;
-        let proxies = settings
-            .build_args
-            .iter()
-            .filter(|(name, _)| PROXIES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy)));
+        let proxies = settings.build_args.iter().filter(|(name, _)| is_proxy(name));
         let network = match run.network {
             Network::Default => settings.network,
             asked => asked,
