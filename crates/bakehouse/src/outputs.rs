@@ -80,6 +80,16 @@ pub struct FileOutput {
     pub dest: Option<PathBuf>,
     /// Whether each platform gets a folder; if there are several, if none.
     pub split: Option<bool>,
+    /// The folders that it must be in when it is written; anywhere if there are none.
+    pub within: Vec<PathBuf>,
+}
+
+impl FileOutput {
+    /// Whether `path` leads, links followed, to where this may be written.
+    pub fn allows(&self, path: &Path) -> bool {
+        let inside = |path: PathBuf| self.within.iter().any(|folder| path.starts_with(folder));
+        self.within.is_empty() || request::whole(path).is_some_and(inside)
+    }
 }
 
 /// What can be written.
@@ -160,7 +170,8 @@ impl Wanted {
     pub fn of(given: Given<'_>, request: &Request, cx: &Context) -> Result<Self, Failure> {
         let all = Outputs::all(given, &Options::default(), (&cx.cwd, cx))?;
         let mut own = BTreeMap::new();
-        for image in request.fleet.images.iter().filter(|i| request.wanted.contains(&i.name)) {
+        // What those stand on goes nowhere, whatever it says of outputs; bake does the same.
+        for image in request.fleet.images.iter().filter(|i| request.named.contains(&i.name)) {
             let options = &image.options;
             let says = !options.outputs.is_empty() && given.outputs.is_empty();
             if !says && options.annotations.is_empty() && options.attests.is_empty() {
@@ -174,7 +185,7 @@ impl Wanted {
                 .and_then(|wanted| if says { wanted.within(request) } else { Ok(wanted) })
                 .map_err(|failure| in_definition(image, &failure))?;
             // As with bake, a target's tags count and the name of its output does not.
-            if given.tags.is_empty() && image.tags > 0 {
+            if says && given.tags.is_empty() && image.tags > 0 {
                 wanted.tags.clear();
             }
             own.insert(image.name.clone(), wanted);
@@ -296,21 +307,19 @@ impl Outputs {
     }
 
     /// A file of the repository may not say that files elsewhere are to be written.
-    fn within(self, request: &Request) -> Result<Self, Failure> {
-        let allowed = |dest: &Path| {
-            let mut folders = std::iter::once(&request.root).chain(&request.writables);
-            request::whole(dest).is_some_and(|dest| folders.any(|f| dest.starts_with(f)))
-        };
-        let dests = self.files.iter().filter_map(|file| file.dest.as_deref());
-        match dests.into_iter().find(|dest| !allowed(dest)) {
-            None => Ok(self),
-            Some(dest) => {
+    fn within(mut self, request: &Request) -> Result<Self, Failure> {
+        let folders: Vec<PathBuf> =
+            std::iter::once(&request.root).chain(&request.writables).cloned().collect();
+        for file in &mut self.files {
+            file.within.clone_from(&folders);
+            if let Some(dest) = file.dest.as_deref().filter(|dest| !file.allows(dest)) {
                 let what = format!("`{}` is outside of the repository", dest.display());
                 let folder = dest.parent().unwrap_or(dest).display();
-                Err(Failure::new(Kind::Usage, what)
-                    .hint(format!("if that is meant, build with `--allow fs.write={folder}`")))
+                return Err(Failure::new(Kind::Usage, what)
+                    .hint(format!("if that is meant, build with `--allow fs.write={folder}`")));
             }
         }
+        Ok(self)
     }
 
     fn refuse_what_docker_lacks(&self) -> Result<(), Failure> {
@@ -392,7 +401,7 @@ impl Outputs {
             let what = format!("there is no folder for `{}`", path.display());
             return Err(Failure::new(Kind::Usage, what).hint("make it first"));
         }
-        self.files.push(FileOutput { kind, dest: file, split: spec.split });
+        self.files.push(FileOutput { kind, dest: file, split: spec.split, within: Vec::new() });
         Ok(())
     }
 

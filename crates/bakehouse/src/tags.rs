@@ -26,12 +26,17 @@ pub fn names(request: &Request, wanted: &Wanted) -> Result<Names, Failure> {
     for name in &request.wanted {
         names.insert(name.clone(), of_image(request, wanted, name)?);
     }
-    let pushed = || request.named.iter().filter(|name| wanted.image(name).push);
-    if pushed().next().is_some() && pushed().all(|name| names[name].is_empty()) {
-        return Err(Failure::new(Kind::Usage, "--push does not say where to")
-            .hint("add `--registry HOST/PREFIX`, or `-t HOST/NAME` for one image"));
+    let nameless = |name: &&String| wanted.image(name).push && names[*name].is_empty();
+    match request.named.iter().find(nameless) {
+        None => Ok(names),
+        Some(name) => {
+            let what = format!("`{name}` is to be pushed, and nothing says where to");
+            Err(Failure::new(Kind::Usage, what).hint(
+                "add `--registry HOST/PREFIX`, `-t HOST/NAME` for one image, or `tags` to its \
+                 bake target; or name the images to push",
+            ))
+        }
     }
-    Ok(names)
 }
 
 fn of_image(request: &Request, wanted: &Wanted, name: &str) -> Result<Vec<Reference>, Failure> {

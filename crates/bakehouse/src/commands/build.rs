@@ -224,19 +224,33 @@ fn provenance(
     let own = request.fleet.image(&image.image)?;
     let settings = own.settings(&request.settings);
     let text = request.text(&own.file).unwrap_or_default();
+    let file = shown_file(&request.root, &own.file);
     Some(attest::provenance(&Invocation {
         graph: &lowered.graph,
         root: image.lowered.root,
         mode: asked.mode,
         builder: &asked.builder,
         reproducible: asked.reproducible,
-        file: &own.file,
+        file: &file,
         text: &text,
         target: own.target.as_deref(),
         args: &settings.build_args,
         labels: &settings.labels,
         builder_platform: &settings.build_platform,
     }))
+}
+
+/// A Dockerfile's path for others to see: where the machine has the repository is nobody's
+/// business.
+fn shown_file(root: &std::path::Path, file: &str) -> String {
+    let path = std::path::Path::new(file);
+    let goes_up = path.components().any(|part| part == std::path::Component::ParentDir);
+    if path.is_relative() && !goes_up {
+        return file.to_owned();
+    }
+    let inside = path.strip_prefix(root).ok().filter(|_| !goes_up);
+    let shown = inside.or(path.file_name().map(std::path::Path::new)).unwrap_or(path);
+    shown.to_string_lossy().into_owned()
 }
 
 /// The first event: everything a watcher needs to know beforehand.
@@ -464,12 +478,16 @@ fn write_files(
 fn metadata(named: &BTreeMap<&String, &Made>) -> Value {
     let one = |made: &Made| {
         let names: Vec<String> = made.references.iter().map(ToString::to_string).collect();
-        json!({
+        let mut told = json!({
             "containerimage.digest": made.manifest.digest,
-            "containerimage.config.digest": made.config,
             "containerimage.descriptor": made.manifest,
             "image.name": names.join(","),
-        })
+        });
+        // Of several platforms each has another.
+        if made.roots.len() < 2 {
+            told["containerimage.config.digest"] = json!(made.config);
+        }
+        told
     };
     match named.iter().next() {
         Some((_, made)) if named.len() == 1 => one(made),

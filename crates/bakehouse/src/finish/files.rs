@@ -21,6 +21,7 @@ use super::{Made, layout_image};
 use crate::memory::mounted;
 use crate::outputs::{FileOutput, OutputKind};
 use crate::patterns::DockerPatterns;
+use crate::request;
 
 /// Writes `output` of these images.
 pub fn write_files(
@@ -32,6 +33,9 @@ pub fn write_files(
     let images: Vec<LayoutImage> =
         named.iter().map(|(name, made)| layout_image(name, made)).collect();
     let layout_failed = |error| BackendError::environment("write the images", error);
+    if let Some(dest) = output.dest.as_deref().filter(|dest| !output.allows(dest)) {
+        return Err(led_away(dest));
+    }
     match output.kind {
         OutputKind::OciTar => {
             write(output, |out| layout::write_oci_tar(store, &images, out).map_err(layout_failed))?;
@@ -41,6 +45,7 @@ pub fn write_files(
         })?,
         OutputKind::OciFolder => {
             let folder = folder(output)?;
+            stays(folder, &folder.join("blobs/sha256"))?;
             layout::write_oci_dir(store, &images, folder).map_err(layout_failed)?;
         }
         OutputKind::Tar => {
@@ -65,7 +70,9 @@ pub fn write_files(
                 let several = several || output.split == Some(true);
                 for (platform, root) in &made.roots {
                     let part = to.join(folder_of(platform));
-                    local(store, root, if several { part.as_path() } else { to })?;
+                    let to = if several { part.as_path() } else { to };
+                    stays(folder, to)?;
+                    local(store, root, (to, made.epoch))?;
                 }
             }
         }
@@ -84,6 +91,21 @@ fn folder(output: &FileOutput) -> Result<&Path, BackendError> {
         what: format!("an output of type {} needs a folder", output.kind.name()),
         hints: Vec::new(),
     })
+}
+
+/// Nothing is written through a link that an image has left in the folder.
+fn stays(folder: &Path, path: &Path) -> Result<(), BackendError> {
+    match (request::whole(folder), request::whole(path)) {
+        (Some(folder), Some(path)) if path.starts_with(&folder) => Ok(()),
+        _ => Err(led_away(path)),
+    }
+}
+
+fn led_away(path: &Path) -> BackendError {
+    BackendError::Input {
+        what: format!("`{}` leads elsewhere by now, through a symbolic link", path.display()),
+        hints: vec!["an image that was written before has put it there: write elsewhere".into()],
+    }
 }
 
 fn one<'a>(
@@ -185,7 +207,12 @@ fn path_of(root: &Root) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{fd}"))
 }
 
-fn local(store: &Store, snapshot: &Snapshot, to: &Path) -> Result<(), BackendError> {
+/// Writes files as they are; where the build has a time, all of them have that.
+fn local(
+    store: &Store,
+    snapshot: &Snapshot,
+    (to, epoch): (&Path, Option<i64>),
+) -> Result<(), BackendError> {
     let failed =
         |error: io::Error| BackendError::environment(format!("write to `{}`", to.display()), error);
     fs::create_dir_all(to).map_err(failed)?;
@@ -199,7 +226,7 @@ fn local(store: &Store, snapshot: &Snapshot, to: &Path) -> Result<(), BackendErr
     };
     let file = op::File { base: None, actions: vec![FileAction::Copy(copy)] };
     let input = |_: usize| -> Result<Tree, files::InputError> { Ok(tree.clone()) };
-    let options = Options { patterns: &DockerPatterns, source_date_epoch: None };
+    let options = Options { patterns: &DockerPatterns, source_date_epoch: epoch };
     files::run(&file, &target, &input, options)
         .map(drop)
         .map_err(|error| BackendError::environment(format!("write to `{}`", to.display()), error))

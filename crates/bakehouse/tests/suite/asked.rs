@@ -170,3 +170,87 @@ fn a_targets_annotations_count() {
     let expected = serde_json::json!({"title": "App", "more": "1"});
     assert_eq!(blob(&layout, top)["annotations"], expected);
 }
+
+#[test]
+fn what_an_image_leaves_does_not_lead_later_outputs_elsewhere() {
+    // A folder, one for a platform, a layout, and a file.
+    let cases = [
+        ("type=local,dest=first/away", false),
+        ("type=local,dest=first,platform-split=true", false),
+        ("type=oci,tar=false,dest=first", false),
+        ("type=tar,dest=first/away/two.tar", true),
+    ];
+    for (output, exists) in cases {
+        let Some(place) = Place::that_builds() else { return };
+        let outside = place.path("outside");
+        fs::create_dir_all(outside.join("sha256")).unwrap();
+        fs::create_dir_all(place.path("repo/leads")).unwrap();
+        for name in ["away", "blobs", "linux_amd64", "linux_arm64"] {
+            std::os::unix::fs::symlink(&outside, place.path("repo/leads").join(name)).unwrap();
+        }
+        if exists {
+            fs::create_dir_all(place.path("repo/first/away")).unwrap();
+        }
+        let target = |name: &str, output: &str| {
+            format!(
+                "target \"{name}\" {{\n  dockerfile-inline = \"FROM scratch\\nCOPY leads /\"\n  \
+                 output = [\"{output}\"]\n}}\n"
+            )
+        };
+        let bake = target("one", "type=local,dest=first") + &target("two", output);
+        place.write("docker-bake.hcl", bake);
+        let told = place.build(&BAKE);
+        let left: Vec<_> = fs::read_dir(&outside).unwrap().map(|e| e.unwrap().path()).collect();
+        assert_eq!(left, [outside.join("sha256")], "{output}: {told:?}");
+        assert_eq!(fs::read_dir(outside.join("sha256")).unwrap().count(), 0, "{output}");
+        told.exits(3).says(&["leads elsewhere"]);
+    }
+}
+
+#[test]
+fn what_an_image_stands_on_goes_nowhere_and_takes_no_notes() {
+    let Some(place) = Place::that_builds() else { return };
+    place.write("a.txt", "a\n");
+    place.write(
+        "docker-bake.hcl",
+        "target \"base\" {\n  dockerfile-inline = \"FROM scratch\\nCOPY a.txt /\"\n  \
+         annotations = [\"index:a=b\"]\n  output = [\"type=local,dest=../elsewhere\"]\n}\n\
+         target \"app\" {\n  dockerfile-inline = \"FROM base\\nCOPY a.txt /b.txt\"\n  \
+         contexts = { base = \"target:base\" }\n  output = [\"type=local,dest=app\"]\n}\n",
+    );
+    place.build(&[&BAKE[..], &["app"]].concat()).ok();
+    assert!(place.path("repo/app/b.txt").is_file() && !place.path("elsewhere").exists());
+    place.build(&[&BAKE[..], &["base"]].concat()).exits(3).says(&["outside of the repository"]);
+}
+
+#[test]
+fn what_has_no_name_is_not_pushed_in_silence() {
+    let Some(place) =
+        with_bake(["\"type=registry\"", "\"type=image,name=127.0.0.1:1/two,push=true\""])
+    else {
+        return;
+    };
+    let told = place.build(&[&BAKE[..], &["one", "two"]].concat());
+    told.exits(2).says(&["`one` is to be pushed, and nothing says where to"]);
+    place.build(&[&BAKE[..], &["--push"]].concat()).exits(2).says(&["`one` is to be pushed"]);
+}
+
+#[test]
+fn the_name_of_an_output_of_the_command_line_counts_whatever_else_a_target_says() {
+    for note in ["", "annotations = [\"title=App\"]"] {
+        let Some(place) = Place::that_builds() else { return };
+        place.write("a.txt", "a\n");
+        place.write(
+            "docker-bake.hcl",
+            format!(
+                "target \"app\" {{\n  dockerfile-inline = \"FROM scratch\\nCOPY a.txt /\"\n  \
+                 tags = [\"example.test/app:tag\"]\n  {note}\n}}\n"
+            ),
+        );
+        let metadata = place.path("meta.json");
+        let named = ["-o", "type=image,name=example.test/app:name"];
+        let args = ["--metadata-file", metadata.to_str().unwrap()];
+        place.build(&[&BAKE[..], &named, &args].concat()).ok();
+        assert_eq!(json(&metadata)["image.name"], "example.test/app:name", "{note}");
+    }
+}

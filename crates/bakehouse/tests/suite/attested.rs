@@ -133,6 +133,25 @@ fn provenance_says_what_an_image_was_made_of() {
 }
 
 #[test]
+fn provenance_can_be_told_in_the_older_version_too() {
+    let Some(place) = Place::that_builds() else { return };
+    write_plain(&place);
+    let (folder, index) = layout(&place, "old", &["--provenance=version=v0.2"]);
+    let found = statements(&folder, &index, &index["manifests"][0]);
+    let [(kind, statement)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(kind, "https://slsa.dev/provenance/v0.2");
+    let predicate = &statement["predicate"];
+    assert_eq!(predicate["buildType"], "https://mobyproject.org/buildkit@v1");
+    assert_eq!(predicate["invocation"]["configSource"]["entryPoint"], "Dockerfile");
+    assert_eq!(predicate["invocation"]["parameters"]["frontend"], "dockerfile.v0");
+    assert!(predicate["invocation"]["environment"]["platform"].is_string());
+    let complete = json!({ "parameters": true, "environment": true, "materials": false });
+    assert_eq!(predicate["metadata"]["completeness"], complete);
+    assert!(predicate["metadata"]["buildStartedOn"].is_string());
+    assert!(predicate["buildConfig"]["llbDefinition"].is_array());
+}
+
+#[test]
 fn a_list_of_packages_is_attached_for_each_platform() {
     let Some(place) = Place::that_builds() else { return };
     place.write("status", "Package: tool\nStatus: install ok installed\nVersion: 1.2\n");
@@ -216,4 +235,60 @@ fn what_cannot_be_attached_is_told() {
     for (args, expected) in cases {
         place.build(args).exits(2).says(&[expected]);
     }
+}
+
+#[test]
+fn provenance_tells_the_dockerfile_wherever_it_is_written_and_nothing_of_the_machine() {
+    let Some(place) = Place::that_builds() else { return };
+    write_plain(&place);
+    let text = fs::read_to_string(place.path("repo/Dockerfile")).unwrap();
+    place.write("odd/recipe.txt", &text);
+    let inline = text.replace('\n', "\\n");
+    place.write(
+        "docker-bake.hcl",
+        format!(
+            "target \"inline\" {{ dockerfile-inline = \"{inline}\" }}\n\
+             target \"odd\" {{ dockerfile = \"odd/recipe.txt\" }}\n"
+        ),
+    );
+    // Compose fills in variables, so a dollar is written twice.
+    let indented = text.replace('$', "$$").replace('\n', "\n        ");
+    place.write(
+        "compose.yaml",
+        format!("services:\n  app:\n    build:\n      context: .\n      dockerfile_inline: |\n        {indented}\n"),
+    );
+    let absolute = place.path("repo/Dockerfile");
+    let cases: [(&str, &[&str], &str); 5] = [
+        ("bake", &["-f", "docker-bake.hcl", "inline"], "docker-bake.hcl#inline"),
+        ("odd", &["-f", "docker-bake.hcl", "odd"], "odd/recipe.txt"),
+        ("compose", &["-f", "compose.yaml"], "compose.yaml#app"),
+        ("absolute", &["-f", absolute.to_str().unwrap()], "Dockerfile"),
+        ("upwards", &["-f", "../repo/Dockerfile"], "Dockerfile"),
+    ];
+    for (name, args, file) in cases {
+        let proxies = ["--build-arg=HTTP_PROXY=http://me:pass@proxy", "--build-arg=no_proxy=x"];
+        let args = [args, &["--provenance", "--build-arg=WHO=me"], &proxies].concat();
+        let (folder, index) = layout(&place, name, &args);
+        let found = statements(&folder, &index, &index["manifests"][0]);
+        let predicate = &found[0].1["predicate"];
+        let parameters = &predicate["buildDefinition"]["externalParameters"];
+        assert_eq!(parameters["configSource"]["path"], file);
+        assert_eq!(parameters["request"]["args"], json!({ "build-arg:WHO": "me" }), "{name}");
+        let info = &predicate["runDetails"]["metadata"]["buildkit_metadata"]["source"]["infos"][0];
+        assert_eq!(info["filename"], file);
+        let told = unbase64(info["data"].as_str().unwrap());
+        assert_eq!(told.trim_end(), text.trim_end(), "{name}");
+        let all = predicate.to_string();
+        assert!(!all.contains(place.path("").to_str().unwrap()) && !all.contains("proxy"), "{all}");
+    }
+}
+
+fn unbase64(text: &str) -> String {
+    const DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits: Vec<usize> =
+        text.trim_end_matches('=').chars().map(|c| DIGITS.find(c).unwrap()).collect();
+    let bits = digits.iter().flat_map(|digit| (0..6).rev().map(move |at| (digit >> at) & 1));
+    let bits: Vec<usize> = bits.collect();
+    let bytes = bits.chunks_exact(8).map(|byte| byte.iter().fold(0, |all, bit| all * 2 + bit));
+    String::from_utf8(bytes.map(|byte| u8::try_from(byte).unwrap()).collect()).unwrap()
 }

@@ -153,7 +153,7 @@ fn the_tags_that_are_planned_are_those_that_are_written() {
         assert_eq!(image["tags"], expected, "{image}");
     }
     place.ask("plan", &["bark", "--load", "-t", "x:1"]).ok().says(&["to write: bark as x:1"]);
-    place.ask("plan", &["--push"]).exits(2).says(&["--push does not say where to"]);
+    place.ask("plan", &["--push"]).exits(2).says(&["nothing says where to"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use bakehouse_model::Digest;
@@ -222,7 +223,12 @@ fn links_stay_links_and_no_file_is_younger_than_the_epoch() {
     );
     let layout = place.path("layout");
     let output = format!("type=oci,tar=false,dest={}", layout.display());
-    place.build(&["-o", &output]).ok();
+    let local = format!("type=local,dest={}", place.path("tree").display());
+    place.build(&["-o", &output, "-o", &local]).ok();
+    for path in ["a.txt", "w", "w/one", "w/old"] {
+        let modified = fs::metadata(place.path("tree").join(path)).unwrap().mtime();
+        assert_eq!(modified, 1_600_000_000, "{path}");
+    }
     let layers = layers(&layout);
     let last = layers.last().unwrap();
     assert_eq!(last.at("w/two").kind, tar::EntryType::Link);
@@ -248,8 +254,13 @@ fn an_image_for_several_platforms_is_an_index() {
     let output = format!("type=oci,tar=false,dest={}", layout.display());
     let local = format!("type=local,dest={}", folder.display());
     let platforms = ["--platform", "linux/amd64,linux/arm64"];
-    place.build(&[&platforms[..], &["-o", &output, "-o", &local]].concat()).ok();
+    let metadata = place.path("meta.json");
+    let files = ["-o", &output, "-o", &local, "--metadata-file", metadata.to_str().unwrap()];
+    place.build(&[&platforms[..], &files].concat()).ok();
+    let said = document(&fs::read(metadata).unwrap());
+    assert_eq!(said["containerimage.config.digest"], Value::Null, "each has another");
     let top = document(&fs::read(layout.join("index.json")).unwrap());
+    assert_eq!(said["containerimage.digest"], top["manifests"][0]["digest"]);
     let index = document(&blob(&layout, top["manifests"][0]["digest"].as_str().unwrap()));
     let manifests = index["manifests"].as_array().unwrap();
     let found = manifests.iter().map(|one| {

@@ -153,3 +153,79 @@ fn a_native_stage_runs_once_for_all_platforms() {
     place.build(&["--platform", "linux/arm/v7", "-o", &split]).ok();
     assert!(place.path("s/linux_arm_v7/out").is_file());
 }
+
+#[test]
+fn an_image_of_the_fleet_that_only_helps_to_build_is_made_for_this_machine() {
+    let Some(place) = Place::that_builds() else { return };
+    place.write("tool/Dockerfile", "FROM machine-base\nRUN echo made >/tool\n");
+    place.write(
+        "app/Dockerfile",
+        "FROM --platform=$BUILDPLATFORM tool AS build\nARG TARGETARCH\n\
+         RUN cat /tool >/out && echo $TARGETARCH >>/out\nFROM scratch\nCOPY --from=build /out /\n",
+    );
+    let local = format!("type=local,dest={}", place.path("tree").display());
+    // No machine's programs are foreign to all of these.
+    let platforms = "linux/amd64,linux/arm64,linux/s390x";
+    let events = place.events(&["--platform", platforms, "-o", &local, "app"]);
+    let started = started(&events);
+    let made = started.iter().filter(|(name, _)| name.contains("echo made")).count();
+    assert_eq!(made, 1, "{started:?}");
+    for architecture in ["amd64", "arm64", "s390x"] {
+        let out = fs::read_to_string(place.path(&format!("tree/linux_{architecture}/out")));
+        assert_eq!(out.unwrap(), format!("made\n{architecture}\n"));
+    }
+}
+
+#[test]
+fn a_root_file_system_is_for_each_platform_that_it_is_asked_for() {
+    let Some(place) = Place::that_builds() else { return };
+    place.write("a.txt", "a\n");
+    place.write("Dockerfile", "FROM machine-base\nCOPY a.txt /\n");
+    let layout = place.path("layout");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    let told = place.build(&["--platform", "linux/amd64,linux/s390x", "-o", &output]);
+    assert!(!told.ok().all().contains("base-platform"));
+    let bytes = |digest: &str| {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        fs::read(layout.join("blobs/sha256").join(hex)).unwrap()
+    };
+    let read = |descriptor: &serde_json::Value| -> serde_json::Value {
+        serde_json::from_slice(&bytes(descriptor["digest"].as_str().unwrap())).unwrap()
+    };
+    let top: serde_json::Value =
+        serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let index = read(&top["manifests"][0]);
+    for (at, architecture) in ["amd64", "s390x"].into_iter().enumerate() {
+        assert_eq!(index["manifests"][at]["platform"]["architecture"], architecture);
+        let config = read(&read(&index["manifests"][at])["config"]);
+        assert_eq!(config["architecture"], architecture);
+    }
+}
+
+#[test]
+fn where_no_more_namespaces_are_allowed_the_command_itself_is_emulated() {
+    let Some((place, _)) = emulator() else { return };
+    if !is_root() {
+        return;
+    }
+    place.write(
+        "Dockerfile",
+        "FROM scratch\nCOPY --chmod=755 program /program\nRUN [\"/program\"]\n",
+    );
+    let local = format!("type=local,dest={}", place.path("tree").display());
+    let build = place.with_base("build", &["--platform", "linux/arm64", "-o", &local]);
+    let mut command = std::process::Command::new("unshare");
+    let script = "echo 0 >/proc/sys/user/max_user_namespaces && exec \"$0\" \"$@\"";
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+    command.arg(build.get_program()).args(build.get_args()).env_clear();
+    command.current_dir(build.get_current_dir().unwrap());
+    command.envs(build.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let told = command.output().unwrap();
+    let err = String::from_utf8_lossy(&told.stderr);
+    if err.contains("unshare:") || err.contains("max_user_namespaces") {
+        skipped("no user namespace whose limit can be set");
+        return;
+    }
+    assert!(told.status.success(), "{err}");
+    assert_eq!(fs::read_to_string(place.path("tree/ran")).unwrap(), "aarch64\n");
+}
