@@ -222,6 +222,7 @@ fn local(
     let copy = op::Copy {
         dir_copy_contents: true,
         always_replace_existing: true,
+        timestamp: epoch,
         ..op::Copy::plain(0, "/", "/")
     };
     let file = op::File { base: None, actions: vec![FileAction::Copy(copy)] };

@@ -40,8 +40,8 @@ pub(super) fn definition(graph: &Graph, steps: &[StepIndex]) -> Vec<Value> {
     // LLB ends with an op that only names the result.
     if let Some(last) = all.len().checked_sub(1) {
         let inputs = [format!("step{last}:0")];
-        let op = json!({ "Op": {}, "constraints": {} });
-        all.push(json!({ "id": format!("step{}", last + 1), "op": op, "inputs": inputs }));
+        let id = format!("step{}", last + 1);
+        all.push(json!({ "id": id, "op": { "Op": {} }, "inputs": inputs }));
     }
     all
 }

@@ -211,7 +211,11 @@ pub(crate) fn told_exec(exec: &Exec, step: &Step) -> Value {
     }
     for mount in told["mounts"].as_array_mut().into_iter().flatten() {
         let own = exec.mounts.iter().find(|own| mount["dest"] == own.dest.as_str());
-        let Some(MountKind::Cache { id, sharing, .. }) = own.map(|own| &own.kind) else { continue };
+        let Some(own) = own else { continue };
+        if !matches!(own.selector.as_str(), "" | "/") {
+            mount["selector"] = json!(own.selector);
+        }
+        let MountKind::Cache { id, sharing, .. } = &own.kind else { continue };
         mount["cacheOpt"] = match sharing {
             Sharing::Shared => json!({ "ID": id }),
             Sharing::Private => json!({ "ID": id, "sharing": 1 }),
