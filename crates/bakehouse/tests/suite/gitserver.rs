@@ -272,6 +272,22 @@ fn what_the_user_has_configured_changes_no_file_and_runs_no_hook() {
 }
 
 #[test]
+fn the_users_own_way_to_reach_a_host_is_taken() {
+    let Some((mut place, _)) = with_repository() else { return };
+    let (ssh, marker) = (place.path("ssh"), place.path("called"));
+    fs::write(&ssh, format!("#!/bin/sh\necho \"$@\" >'{}'\nexit 1\n", marker.display())).unwrap();
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(place.path("gitconfig"), format!("[core]\nsshCommand = {}\n", ssh.display()))
+        .unwrap();
+    place.set("GIT_CONFIG_GLOBAL", place.path("gitconfig").display().to_string());
+    place.write("Dockerfile", "FROM scratch\nADD ssh://git:secret@host.invalid/r.git /r/\n");
+    place.build(&[]).exits(4);
+    let told = fs::read_to_string(&marker).unwrap();
+    assert!(told.contains("git@host.invalid") && !told.contains("secret"), "{told}");
+    assert!(!told.contains("BatchMode"), "{told}");
+}
+
+#[test]
 fn a_server_that_never_answers_does_not_keep_a_build_that_is_cancelled() {
     let Some((place, _)) = with_repository() else { return };
     for in_context in [false, true] {
