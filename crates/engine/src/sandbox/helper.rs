@@ -20,7 +20,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use super::child::Launch;
 use super::failure::{Doing as _, Failure};
 use super::foreign::Nursery;
-use super::protocol::{Answer, Channel, Ended, Order, Run, WireKind};
+use super::protocol::{Answer, Channel, Ended, Order, Run, WireKind, WireMount};
 use super::seal::seal;
 use super::stubs::{Shape, Stubs, refuse_vital};
 use super::sys::{self, Side};
@@ -255,7 +255,13 @@ impl Started {
 fn make_stubs(run: &Run, opened: &Opened<'_>, stubs: &mut Stubs) -> Result<Vec<bool>, Failure> {
     let mut covered: Vec<PathBuf> = Vec::new();
     for path in SYSTEM {
-        stubs.leave(opened.root, Path::new(path))?;
+        let is_below = |mount: &WireMount| Path::new(&mount.dest).starts_with(path);
+        if run.mounts.iter().any(is_below) {
+            // With BuildKit it is then one of the places that were made for the mount.
+            stubs.make(opened.root, Path::new(path), Shape::Directory)?;
+        } else {
+            stubs.leave(opened.root, Path::new(path))?;
+        }
         covered.push(PathBuf::from(path));
     }
     let mut fresh = Vec::new();

@@ -400,6 +400,11 @@ fn nothing_is_left_in_the_layer(world: &World) {
     let expected =
         ["dev", "etc", "proc", "run", "run/kept", "sys"].map(|name| overlay.upper.join(name));
     assert_eq!(names, expected);
+    let overlay = world.overlay();
+    let mounts = vec![file("/dev/pipes/a", "x", 0o400)];
+    assert!(world.run_in(&overlay, sh("true"), mounts).unwrap().exit.success());
+    let expected = ["etc", "proc", "sys"].map(|name| overlay.upper.join(name));
+    assert_eq!(names_below(&overlay.upper), expected);
 }
 
 fn times_of_directories_come_back(world: &World) {
