@@ -145,10 +145,11 @@ pub fn unpack_layers(
     let mut snapshot = Snapshot::default();
     for (at, layer) in layers.iter().enumerate() {
         let id = base_layer(&diff_ids[..=at]).expect("a chain with this layer is not empty");
-        if !store.has_layer(&id) {
+        if store.has_layer(&id) {
+            check_blob(store, layer)?;
+        } else {
             unpack_layer(store, &snapshot, &id, layer)?;
         }
-        remember_blob(store, &layer.blob, &layer.diff_id)?;
         snapshot.layers.push(id);
         progress(at + 1, layers.len());
     }
@@ -187,16 +188,42 @@ fn unpack_layer(
     // The mount of the layers below must not outlive the look-up of their files.
     drop(below);
     stage.commit(id, LayerMeta { created_ms: *created_ms, ..done.meta() })?;
-    Ok(())
+    remember_blob(store, blob, diff_id)
 }
 
-/// Remembers the blob as the layer's, whoever unpacked it.
-fn remember_blob(store: &Store, blob: &Descriptor, diff_id: &DiffId) -> Result<(), UnpackError> {
-    let Some(compression) = blob.compression() else {
-        return Ok(());
+/// Looks into a blob that says it is a layer which is there already, and remembers it if it is:
+/// whoever wrote the manifest may have said so of any blob, and exports send what is remembered.
+fn check_blob(store: &Store, layer: &PackedLayer) -> Result<(), UnpackError> {
+    let PackedLayer { blob, diff_id, .. } = layer;
+    let known = match blob.compression() {
+        Some(compression) => store.layer_blob(diff_id, compression)?,
+        None => None,
     };
-    if store.layer_blob(diff_id, compression)?.is_none() && store.blob_size(&blob.digest).is_some()
-    {
+    if known.is_some() || store.blob_size(&blob.digest).is_none() {
+        return Ok(());
+    }
+    let path = store.blob_path(&blob.digest);
+    let mut hashed = DigestWriter::new(io::sink());
+    decompress(store.open_blob(&blob.digest)?, None, tar_limit(&Limits::default()))
+        .and_then(|mut tar| io::copy(&mut tar, &mut hashed))
+        .map_err(UnpackError::io("unpack", &path))?;
+    let found = DiffId(hashed.finish().1);
+    if found != *diff_id {
+        let (layer, expected) = (blob.digest.to_string(), diff_id.clone());
+        return Err(UnpackError::Mismatch { layer, expected, found });
+    }
+    remember_blob(store, blob, diff_id)
+}
+
+/// Remembers a blob that was found to unpack to this, by how it is packed and not by how it is
+/// said to be.
+fn remember_blob(store: &Store, blob: &Descriptor, diff_id: &DiffId) -> Result<(), UnpackError> {
+    let mut start = Vec::new();
+    let path = store.blob_path(&blob.digest);
+    let mut file = store.open_blob(&blob.digest)?.take(4);
+    file.read_to_end(&mut start).map_err(UnpackError::io("read", &path))?;
+    let compression = detect(&start);
+    if store.layer_blob(diff_id, compression)?.is_none() {
         let media_type = layer_media_type(compression);
         let plain = Descriptor::new(media_type, blob.digest.clone(), blob.size);
         store.set_layer_blob(diff_id, compression, &plain)?;

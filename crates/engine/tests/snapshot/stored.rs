@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use bakehouse_engine::snapshot::{
-    ExportOptions, UnpackError, base_layer, digest_layer, export_layer, unpack_image,
-    unpack_rootfs_tar,
+    ExportOptions, PackedLayer, UnpackError, base_layer, digest_layer, export_layer, unpack_image,
+    unpack_layers, unpack_rootfs_tar,
 };
 use bakehouse_model::oci::{Descriptor, ImageConfig, Manifest, media_type};
 use bakehouse_model::{Compression, DiffId, Digest, LayerId, Snapshot};
@@ -107,6 +107,48 @@ fn a_layer_that_is_not_what_the_configuration_says_is_not_kept() {
     config.rootfs.diff_ids.clear();
     let error = unpack_image(&store, &manifest, &config, &mut |_, _| {}).unwrap_err();
     assert_eq!(error.to_string(), "the manifest has 1 layers, the configuration 0");
+}
+
+/// Every blob of a store's layer, packed in each way.
+fn packed(store: &Store, layer: &LayerId) -> (DiffId, Vec<Descriptor>) {
+    let all = [Compression::Gzip, Compression::Zstd, Compression::Uncompressed];
+    let export = |compression| {
+        export_layer(store, layer, &[], compression, ExportOptions::default()).unwrap()
+    };
+    let made = all.map(export);
+    (made[0].0.clone(), made.into_iter().map(|(_, blob)| blob).collect())
+}
+
+#[test]
+fn a_blob_is_not_taken_for_a_layer_that_is_there_before_it_was_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    let snapshot = build(&store);
+    let (diff_id, honest) = packed(&store, &snapshot.layers[0]);
+    let (_, other) = packed(&store, &snapshot.layers[1]);
+    let here = Store::open(&folder.path().join("here")).unwrap();
+    let given = |blob: &Descriptor, as_: &Descriptor| {
+        here.put_blob(&store.read_blob(&blob.digest, 1 << 30).unwrap()).unwrap();
+        let blob = Descriptor { media_type: as_.media_type.clone(), ..blob.clone() };
+        let layer = PackedLayer { blob, diff_id: diff_id.clone(), created_ms: 0 };
+        unpack_layers(&here, &[layer], &mut |_, _| {})
+    };
+    let base = given(&honest[0], &honest[0]).unwrap();
+    for hostile in &other[1..] {
+        let error = given(hostile, hostile).unwrap_err();
+        assert!(matches!(error, UnpackError::Mismatch { .. }), "{error}");
+    }
+    // One that is packed in another way than it says is what it is.
+    given(&honest[0], &honest[1]).unwrap();
+    assert_eq!(here.layer_blob(&diff_id, Compression::Zstd).unwrap(), None);
+    given(&honest[2], &honest[2]).unwrap();
+    let plain = here.layer_blob(&diff_id, Compression::Uncompressed).unwrap();
+    assert_eq!(plain.as_ref(), Some(&honest[2]), "what was looked at is remembered");
+    assert_eq!(
+        packed(&here, &base.layers[0]),
+        (diff_id.clone(), honest),
+        "nothing hostile is sent"
+    );
 }
 
 #[test]
