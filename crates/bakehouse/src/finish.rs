@@ -7,7 +7,7 @@
 mod attest;
 mod docker;
 mod files;
-mod layers;
+pub(crate) mod layers;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

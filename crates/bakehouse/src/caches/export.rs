@@ -6,10 +6,9 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use bakehouse_engine::snapshot::{ExportOptions, export_layer};
 use bakehouse_model::oci::{Descriptor, Index, Manifest, Reference, media_type};
 use bakehouse_model::{
-    Compression, Diagnostic, EventKind, LayerId, Record, Severity, TransferKind,
+    Compression, Diagnostic, EventKind, LayerId, Record, Severity, Snapshot, TransferKind,
 };
 use bakehouse_plan::assemble::{self, Layer, MediaTypes};
 use bakehouse_plan::caches::document::CacheConfig;
@@ -19,7 +18,7 @@ use bakehouse_plan::caches::{CONFIG_TYPE, CREATED_AT, Import, UNCOMPRESSED};
 use bakehouse_plan::evaluate::{Decision, Evaluation};
 use bakehouse_plan::graph::StepIndex;
 use bakehouse_plan::time::rfc3339_ms;
-use bakehouse_registry::Client;
+use bakehouse_registry::{Client, ClientError};
 use bakehouse_run::BackendError;
 use bakehouse_store::Store;
 use bakehouse_store::layout::{self, LayoutImage};
@@ -27,6 +26,7 @@ use bakehouse_store::layout::{self, LayoutImage};
 use super::import::Loaded;
 use super::wishes::Wish;
 use crate::backends::client_error;
+use crate::finish::layers::{self, Way};
 use crate::memory::store_error;
 use crate::transfer::Transfer;
 
@@ -59,8 +59,18 @@ impl Exporter<'_> {
         evaluation: &Evaluation<'_>,
         roots: &[StepIndex],
     ) -> Result<(), BackendError> {
+        let job = Job { wish, evaluation, roots };
+        let written = match self.attempt(&job, Unfetched::ByName) {
+            Err(WriteError::Lacking(_)) => self.attempt(&job, Unfetched::Fetched),
+            other => other,
+        };
+        written.map_err(|(WriteError::Lacking(error) | WriteError::Failed(error))| error)
+    }
+
+    fn attempt(&self, job: &Job<'_>, unfetched: Unfetched) -> Result<(), WriteError> {
+        let Job { wish, evaluation, roots } = *job;
         let spec = &wish.spec;
-        let mut layers = Layers { exporter: self, spec, made: BTreeMap::new() };
+        let mut layers = Layers { exporter: self, spec, unfetched, made: BTreeMap::new() };
         let mut results = BTreeMap::new();
         for step in export::wanted(evaluation, roots, spec.mode) {
             if let Some(stacked) = layers.of(evaluation.decision(step))? {
@@ -114,7 +124,7 @@ impl Exporter<'_> {
         Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
     }
 
-    fn push(&self, manifest: &Descriptor, to: &Reference) -> Result<(), BackendError> {
+    fn push(&self, manifest: &Descriptor, to: &Reference) -> Result<(), WriteError> {
         let what = to.familiar();
         let transfer = Transfer::new(TransferKind::Push, &what, self.emit);
         let sources = self.loaded.sources.iter().filter_map(|source| source.reference());
@@ -123,8 +133,14 @@ impl Exporter<'_> {
         let pushed = self
             .client
             .push(manifest, to, &repositories, &|done, total| transfer.tell(done, total));
-        pushed.map_err(|error| client_error(&format!("write the cache `{what}`"), error))?;
-        Ok(())
+        let doing = format!("write the cache `{what}`");
+        match pushed {
+            Ok(_) => Ok(()),
+            Err(error @ ClientError::MissingBlob { .. }) => {
+                Err(WriteError::Lacking(client_error(&doing, error)))
+            }
+            Err(error) => Err(client_error(&doing, error).into()),
+        }
     }
 
     fn to_folder(
@@ -145,10 +161,40 @@ impl Exporter<'_> {
     }
 }
 
+/// One cache to write.
+struct Job<'a> {
+    wish: &'a Wish,
+    evaluation: &'a Evaluation<'a>,
+    roots: &'a [StepIndex],
+}
+
+/// What becomes of results that were found in a cache and never fetched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unfetched {
+    /// They are written by name where the place may have their blobs.
+    ByName,
+    /// They are fetched, as far as they are still there.
+    Fetched,
+}
+
+/// A cache could not be written.
+enum WriteError {
+    /// It names blobs that neither the place nor the store has.
+    Lacking(BackendError),
+    Failed(BackendError),
+}
+
+impl From<BackendError> for WriteError {
+    fn from(error: BackendError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// Layers as blobs, each looked for once.
 struct Layers<'a> {
     exporter: &'a Exporter<'a>,
     spec: &'a Spec,
+    unfetched: Unfetched,
     made: BTreeMap<LayerId, Layer>,
 }
 
@@ -163,27 +209,24 @@ impl Layers<'_> {
     }
 
     fn record(&mut self, record: &Record) -> Result<Stacked, BackendError> {
-        let ids = &record.snapshot.layers;
+        let snapshot = &record.snapshot;
         let layers: Result<Vec<Layer>, BackendError> =
-            (0..ids.len()).map(|at| self.layer(&ids[at], &ids[..at])).collect();
+            (0..snapshot.layers.len()).map(|at| self.layer(snapshot, at)).collect();
         Ok(Stacked { layers: layers?, created_ms: record.created_ms })
     }
 
-    fn layer(&mut self, id: &LayerId, below: &[LayerId]) -> Result<Layer, BackendError> {
+    fn layer(&mut self, snapshot: &Snapshot, at: usize) -> Result<Layer, BackendError> {
+        let id = &snapshot.layers[at];
         if let Some(layer) = self.made.get(id) {
             return Ok(layer.clone());
         }
-        let store = self.exporter.store;
-        let compression = self.spec.compression.unwrap_or(Compression::Gzip);
-        let options = ExportOptions {
+        let way = Way {
+            compression: self.spec.compression.unwrap_or(Compression::Gzip),
             level: self.spec.level,
-            force_compression: self.spec.force_compression,
-            ..ExportOptions::default()
+            force: self.spec.force_compression,
+            clamp: None,
         };
-        let (diff_id, blob) = export_layer(store, id, below, compression, options)
-            .map_err(|error| BackendError::environment("pack a layer for a cache", error))?;
-        let meta = store.layer_meta(id).map_err(store_error)?;
-        let layer = Layer { diff_id, blob, created_ms: meta.map_or(0, |meta| meta.created_ms) };
+        let layer = layers::export(self.exporter.store, snapshot, at, way)?;
         self.made.insert(id.clone(), layer.clone());
         Ok(layer)
     }
@@ -193,11 +236,13 @@ impl Layers<'_> {
     fn import(&mut self, import: &Import) -> Result<Option<Stacked>, BackendError> {
         let Exporter { store, loaded, emit, .. } = self.exporter;
         let from = loaded.sources.get(import.cache).and_then(super::source::Source::reference);
+        // Another repository of the registry gives its blobs away, if it may be read.
         let near = match (&self.spec.place, from) {
             (Place::Registry { reference }, Some(from)) => from.registry() == reference.registry(),
             _ => false,
         };
-        if !near && loaded.fetch_blobs(store, import, *emit).is_err() {
+        let by_name = near && self.unfetched == Unfetched::ByName;
+        if !by_name && loaded.fetch_blobs(store, import, *emit).is_err() {
             return Ok(None);
         }
         Ok(Some(Stacked { layers: import.layers.clone(), created_ms: import.created_ms }))

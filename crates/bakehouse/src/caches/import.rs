@@ -20,7 +20,7 @@ use super::source::Source;
 use crate::transfer::Transfer;
 
 /// The largest document that is read of a cache.
-const MAX_DOCUMENT: u64 = 16 << 20;
+const MAX_DOCUMENT: u64 = 4 << 20;
 
 /// The caches of a run, and where each has its blobs.
 #[derive(Debug, Default)]
@@ -212,7 +212,7 @@ fn in_folder(folder: &Path, tag: &str, digest: Option<&Digest>) -> Result<Descri
         let limited = || {
             use std::io::Read as _;
             let mut bytes = Vec::new();
-            std::fs::File::open(path)?.take(MAX_DOCUMENT).read_to_end(&mut bytes)?;
+            super::source::open(path)?.0.take(MAX_DOCUMENT).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
         limited().map_err(|source| ImportError::File { name, source })

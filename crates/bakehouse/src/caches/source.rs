@@ -1,7 +1,8 @@
 //! Where the blobs of a cache are fetched from.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use bakehouse_model::oci::{Descriptor, Reference};
@@ -52,16 +53,62 @@ impl Source {
     }
 }
 
+/// Opens a file of a folder that anybody may have written: it must be one, and opening it does
+/// not wait for somebody else.
+pub(super) fn open(path: &Path) -> io::Result<(File, u64)> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no ordinary file"));
+    }
+    Ok((file, metadata.len()))
+}
+
 fn copy(store: &Store, folder: &Path, blob: &Descriptor) -> Result<(), BackendError> {
     let path = folder.join("blobs/sha256").join(blob.digest.hex());
     let failed = |error: io::Error| {
         BackendError::environment(format!("read the cache's blob `{}`", path.display()), error)
     };
-    let file = File::open(&path).map_err(failed)?;
+    let (file, length) = open(&path).map_err(failed)?;
+    if length != blob.size {
+        let what = format!("it has {length} bytes and not {}", blob.size);
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, what)));
+    }
     let mut ingest = store.ingest().map_err(store_error)?;
-    // One byte more than there should be is enough to see that it is another.
+    // It may still grow.
     let limit = blob.size.saturating_add(1);
     io::copy(&mut io::Read::take(file, limit), &mut ingest).map_err(failed)?;
     ingest.commit(Some((&blob.digest, blob.size))).map_err(store_error)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bakehouse_model::Digest;
+    use bakehouse_model::oci::media_type;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_or_not_as_long_as_said_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let blobs = dir.path().join("cache/blobs/sha256");
+        std::fs::create_dir_all(&blobs).unwrap();
+        let source = Source::Folder(dir.path().join("cache"));
+        let fetch = |name: &str, size| {
+            let blob = Descriptor::new(media_type::LAYER, Digest::of(name), size);
+            source.fetch(&store, &[blob], &|_, _| {}).map_err(|error| format!("{error:?}"))
+        };
+        let at = |name: &str| blobs.join(Digest::of(name).hex());
+        std::fs::write(at("blob"), "blob").unwrap();
+        std::fs::create_dir(at("folder")).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), mode).unwrap();
+        assert!(fetch("blob", 5).unwrap_err().contains("4 bytes and not 5"));
+        assert!(fetch("folder", 6).unwrap_err().contains("no ordinary file"));
+        assert!(fetch("pipe", 0).unwrap_err().contains("no ordinary file"));
+        assert_eq!(fetch("blob", 4), Ok(()));
+    }
 }

@@ -5,6 +5,7 @@
 //! asked for, by the platform: written to one place, only the last one's would be left.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
 
 use bakehouse_model::oci::{Platform, Reference};
 use bakehouse_model::{Diagnostic, Location, Severity};
@@ -43,12 +44,14 @@ pub struct Wish {
 }
 
 /// `--cache-from` and `--cache-to`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Flags<'a> {
     /// Caches to read.
     pub from: &'a [String],
     /// Caches to write.
     pub to: &'a [String],
+    /// The folder that they are below.
+    pub cwd: &'a Path,
 }
 
 impl Wishes {
@@ -111,14 +114,14 @@ impl Wishes {
     fn given(&mut self, request: &Request, flags: &Flags<'_>) -> Result<(), Failure> {
         let several = request.fleet.images.len() > 1;
         for text in flags.from {
-            let spec = read(text, Way::From, "--cache-from")?;
+            let spec = below(read(text, Way::From, "--cache-from")?, flags.cwd);
             for (image, platform) in scopes(request).filter(|_| several) {
                 self.reads(of_image(&spec, &image, platform.as_ref()));
             }
             self.reads(spec);
         }
         for text in flags.to {
-            let spec = read(text, Way::To, "--cache-to")?;
+            let spec = below(read(text, Way::To, "--cache-to")?, flags.cwd);
             if several {
                 self.to.extend(scopes(request).map(|(image, platform)| Wish {
                     spec: of_image(&spec, &image, platform.as_ref()),
@@ -142,7 +145,7 @@ impl Wishes {
     fn shared(&self) -> Vec<Diagnostic> {
         let mut writers: BTreeMap<&Place, &Wish> = BTreeMap::new();
         let mut found = Vec::new();
-        for wish in self.to.iter().filter(|wish| wish.spec.place.is_exclusive()) {
+        for wish in self.to.iter().filter(|wish| wish.spec.place != Place::Inline) {
             let Some(first) = writers.get(&wish.spec.place) else {
                 writers.insert(&wish.spec.place, wish);
                 continue;
@@ -155,8 +158,8 @@ impl Wishes {
                     first.image, wish.image, wish.spec.place
                 )
             };
-            let help = "give each image a cache of its own: a `ref`, a `dest` or a `scope` with \
-                        its name in it";
+            let help =
+                "give each image a cache of its own: a `ref` or a `dest` with its name in it";
             found.push(error(wish.location.as_ref(), "cache-ref-shared", message, help));
         }
         found
@@ -227,15 +230,28 @@ fn of_image(spec: &Spec, image: &str, platform: Option<&Platform>) -> Spec {
     Spec { place, ..spec.clone() }
 }
 
-/// Folders of definitions lie below the repository's.
-fn below(spec: Spec, root: &std::path::Path) -> Spec {
+/// A folder lies below the one of whoever names it; however it is written, it has one name.
+fn below(spec: Spec, base: &Path) -> Spec {
     match spec.place {
         Place::Folder { path, tag, digest } => {
-            let path = root.join(path).to_string_lossy().into_owned();
+            let path = plain(&base.join(path)).to_string_lossy().into_owned();
             Spec { place: Place::Folder { path, tag, digest }, ..spec }
         }
         _ => spec,
     }
+}
+
+/// The path without `.` and `..`; links are not looked at.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => drop(plain.pop()),
+            other => plain.push(other),
+        }
+    }
+    plain
 }
 
 fn read(text: &str, way: Way, flag: &str) -> Result<Spec, Failure> {
@@ -262,5 +278,27 @@ fn error(location: Option<&Location>, code: &str, message: String, help: &str) -
         code: code.to_owned(),
         message,
         help: Some(help.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_name_however_it_is_written() {
+        let table = [
+            ("c", "/repo/c"),
+            ("./c/", "/repo/c"),
+            ("x/../c", "/repo/c"),
+            ("/repo//c/.", "/repo/c"),
+            ("../c", "/c"),
+            ("../../../c", "/c"),
+        ];
+        for (text, expected) in table {
+            let spec = parse(&format!("type=local,dest={text}"), Way::To).unwrap();
+            let place = below(spec, Path::new("/repo")).place.to_string();
+            assert_eq!(place, expected, "{text}");
+        }
     }
 }

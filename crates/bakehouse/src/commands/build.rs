@@ -29,6 +29,7 @@ use crate::bases::Lookup;
 use crate::broadcast::{Broadcast, watchers};
 use crate::caches::Wishes;
 use crate::caches::export::Exporter;
+use crate::caches::wishes::Flags;
 use crate::cli::{BuildArgs, Format, ProgressMode};
 use crate::context::{Context, now_ms};
 use crate::failure::{Failure, Kind};
@@ -114,8 +115,8 @@ pub fn build(
     let lookup = Lookup::of(request, &store, &client, Some(&memory));
     let lowered = planning::lower(request, &lookup)?;
     let slots = planning::slots(&store, &lowered.graph)?;
-    let given = (args.shape.cache_from.as_slice(), args.cache_to.as_slice());
-    let (wishes, loaded) = caches(request, given, &references, (&store, &client))?;
+    let flags = Flags { from: &args.shape.cache_from, to: &args.cache_to, cwd: &cx.cwd };
+    let (wishes, loaded) = caches(request, flags, &references, (&store, &client))?;
     let mut planned = plan(request, &lowered, (&slots, &memory, &loaded.caches), &store)?;
     if args.dry_run {
         let tags = tags::written(request, &outputs, &references);

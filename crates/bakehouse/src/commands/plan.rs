@@ -96,7 +96,10 @@ pub fn run(args: &PlanArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     let slots = planning::slots(&store, &lowered.graph)?;
     let loaded = match args.offline {
         true => Arc::default(),
-        false => caches(&request, (&args.shape.cache_from, &[]), &names, (&store, &client))?.1,
+        false => {
+            let flags = Flags { from: &args.shape.cache_from, to: &[], cwd: &cx.cwd };
+            caches(&request, flags, &names, (&store, &client))?.1
+        }
     };
     let planned = plan(&request, &lowered, (&slots, &memory, &loaded.caches), &store)?;
     memory.keep_stat_caches();
@@ -114,11 +117,11 @@ pub fn run(args: &PlanArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
 /// The caches that a run reads and writes, those to read read.
 pub(super) fn caches(
     request: &Request,
-    (from, to): (&[String], &[String]),
+    flags: Flags<'_>,
     names: &tags::Names,
     (store, client): (&Store, &Client),
 ) -> Result<(Wishes, Arc<Loaded>), Failure> {
-    let wishes = Wishes::read(request, &Flags { from, to }, names)?;
+    let wishes = Wishes::read(request, &flags, names)?;
     let own = request.settings.platform.as_ref().unwrap_or(&request.settings.build_platform);
     let platforms = match request.platforms.as_slice() {
         [] => std::slice::from_ref(own),

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::plan::{Fate, Planned, bases, caches, grounds, plan, sentence};
 use crate::bases::Lookup;
+use crate::caches::wishes::Flags;
 use crate::cli::{Format, WhyArgs};
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
@@ -59,8 +60,8 @@ fn now(
     let lowered = planning::lower(request, &lookup)?;
     let slots = planning::slots(store, &lowered.graph)?;
     let names = tags::names(request, &Wanted::default())?;
-    let given = (args.shape.cache_from.as_slice(), [].as_slice());
-    let (_, loaded) = caches(request, given, &names, (store, &client))?;
+    let flags = Flags { from: &args.shape.cache_from, to: &[], cwd: &cx.cwd };
+    let (_, loaded) = caches(request, flags, &names, (store, &client))?;
     let planned = plan(request, &lowered, (&slots, &memory, &loaded.caches), store)?;
     memory.keep_stat_caches();
     let roots: Vec<Option<StepIndex>> = lowered

@@ -15,12 +15,12 @@ use crate::memory::store_error;
 
 /// How layers become blobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Way {
-    pub(super) compression: Compression,
-    pub(super) level: Option<u8>,
-    pub(super) force: bool,
+pub(crate) struct Way {
+    pub(crate) compression: Compression,
+    pub(crate) level: Option<u8>,
+    pub(crate) force: bool,
     /// No time of a new layer is later.
-    pub(super) clamp: Option<i64>,
+    pub(crate) clamp: Option<i64>,
 }
 
 /// A layer that somebody makes while others wait for it.
@@ -72,26 +72,34 @@ impl LayerExports {
         if let Some(layer) = &*made {
             return Ok(layer.clone());
         }
-        let layer = self.export(id, &snapshot.layers[..at], way)?;
+        let layer = export(&self.store, snapshot, at, way)?;
         *made = Some(layer.clone());
         Ok(layer)
     }
+}
 
-    fn export(&self, id: &LayerId, below: &[LayerId], way: Way) -> Result<Layer, BackendError> {
-        let meta = self.store.layer_meta(id).map_err(store_error)?;
-        // A base's layer is as it came; only new ones have times to clamp.
-        let base = id.as_str().starts_with("base-");
-        let below = if id.as_str().starts_with(ALONE) { &[] } else { below };
-        let options = ExportOptions {
-            level: way.level,
-            clamp: way.clamp.filter(|_| !base),
-            force_compression: way.force,
-            ..ExportOptions::default()
-        };
-        let (diff_id, blob) =
-            export_layer(&self.store, id, below, way.compression, options).map_err(export_error)?;
-        Ok(Layer { diff_id, blob, created_ms: meta.map_or(0, |meta| meta.created_ms) })
-    }
+/// Makes the blob of one layer of `snapshot`.
+pub(crate) fn export(
+    store: &Store,
+    snapshot: &Snapshot,
+    at: usize,
+    way: Way,
+) -> Result<Layer, BackendError> {
+    let (id, below) = (&snapshot.layers[at], &snapshot.layers[..at]);
+    let meta = store.layer_meta(id).map_err(store_error)?;
+    // A base's layer is as it came; only new ones have times to clamp.
+    let base = id.as_str().starts_with("base-");
+    // One that stands on nothing says so however many are below it now.
+    let below = if id.as_str().starts_with(ALONE) { &[] } else { below };
+    let options = ExportOptions {
+        level: way.level,
+        clamp: way.clamp.filter(|_| !base),
+        force_compression: way.force,
+        ..ExportOptions::default()
+    };
+    let (diff_id, blob) =
+        export_layer(store, id, below, way.compression, options).map_err(export_error)?;
+    Ok(Layer { diff_id, blob, created_ms: meta.map_or(0, |meta| meta.created_ms) })
 }
 
 fn export_error(error: ExportError) -> BackendError {

@@ -5,10 +5,12 @@ use std::fs;
 
 use bakehouse_model::oci::Platform;
 use bakehouse_testkit::image;
-use bakehouse_testkit::registry::TestRegistry;
+use bakehouse_testkit::registry::{Effect, Fault, TestRegistry};
 use serde_json::Value;
 
 use crate::place::{Place, base};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 const STAGES: &str = "ARG BASE\nFROM $BASE AS builder\nWORKDIR /made\nCOPY src ./src\n\
     RUN --mount=type=cache,target=/c cat src/* >out && cp out /c/\n\
@@ -128,27 +130,86 @@ fn a_cache_that_is_not_there_or_damaged_is_a_warning_and_never_a_wrong_layer() {
     place.build(&from).ok().says(&["there is no cache at", "1 built"]);
     place.build(&["--cache-to", &format!("type=registry,ref={name},mode=max")]).ok();
 
-    // A layer says that it is another one.
+    // One layer says that it is another one.
     let text = String::from_utf8(registry.manifest("cache", "app").unwrap()).unwrap();
-    let mut manifest: Value = serde_json::from_str(&text).unwrap();
-    for layer in manifest["layers"].as_array_mut().unwrap() {
+    let honest: Value = serde_json::from_str(&text).unwrap();
+    let count = honest["layers"].as_array().unwrap().len();
+    for at in [0, count - 1] {
+        let mut manifest = honest.clone();
         let lie = format!("sha256:{}", "0".repeat(64));
-        layer["annotations"]["containerd.io/uncompressed"] = lie.into();
+        manifest["layers"][at]["annotations"]["containerd.io/uncompressed"] = lie.into();
+        let lying = serde_json::to_vec(&manifest).unwrap();
+        registry.put_manifest("cache", "app", MANIFEST, &lying);
+        let other = elsewhere(&registry);
+        other.build(&from).ok().says(&["is not taken from a cache", "the configuration says"]);
+        let out = other.path("out");
+        other.build(&["-o", &format!("type=local,dest={}", out.display())]).ok();
+        assert_eq!(fs::read_to_string(out.join("copy")).unwrap(), "a\n", "layer {at}");
     }
-    let lying = serde_json::to_vec(&manifest).unwrap();
-    let media_type = "application/vnd.oci.image.manifest.v1+json";
-    registry.put_manifest("cache", "app", media_type, &lying);
-    let other = elsewhere(&registry);
-    other.build(&from).ok().says(&["is not taken from a cache", "the configuration says"]);
-    let tree = other.build(&["-o", &format!("type=local,dest={}", other.path("out").display())]);
-    tree.ok();
-    assert_eq!(fs::read_to_string(other.path("out/copy")).unwrap(), "a\n");
 
     // Documents that are none.
     for document in ["{}", "[]", "{\"schemaVersion\":2,\"config\":{}}", "no"] {
-        registry.put_manifest("cache", "app", media_type, document.as_bytes());
+        registry.put_manifest("cache", "app", MANIFEST, document.as_bytes());
         elsewhere(&registry).build(&from).ok().says(&["cannot be used", "1 built"]);
     }
+}
+
+#[test]
+fn a_cache_cannot_put_another_blob_in_the_place_of_a_bases_layer() {
+    let Some(place) = Place::that_builds() else { return };
+    let registry = TestRegistry::start();
+    stages(&place, &registry);
+    let name = format!("{}/cache:app", registry.host());
+    place
+        .build(&["--cache-to", &format!("type=registry,ref={name},mode=max,compression=zstd")])
+        .ok();
+    let mut manifest: Value =
+        serde_json::from_slice(&registry.manifest("cache", "app").unwrap()).unwrap();
+    let document = config(&registry, "app");
+    let lowest = document["layers"].as_array().unwrap().iter().find(|it| it["parent"] == -1);
+    let lowest = lowest.unwrap()["blob"].as_str().unwrap().to_owned();
+    let hostile = registry.put_blob("cache", &image::tar(&[("hostile", b"hostile".to_vec())]));
+    let size = registry.blob(&hostile).unwrap().len();
+    let document = document.to_string().replace(&lowest, hostile.as_str());
+    let document = (registry.put_blob("cache", document.as_bytes()), document.len());
+    manifest["config"]["digest"] = document.0.as_str().into();
+    manifest["config"]["size"] = document.1.into();
+    for layer in manifest["layers"].as_array_mut().unwrap() {
+        if layer["digest"] == lowest.as_str() {
+            layer["digest"] = hostile.as_str().into();
+            layer["size"] = size.into();
+        }
+    }
+    registry.put_manifest("cache", "app", MANIFEST, manifest.to_string().as_bytes());
+
+    // The base's own blob is in the store, and then the cache is read.
+    let other = elsewhere(&registry);
+    other.build(&["--target", "builder"]).ok();
+    other.build(&["--cache-from", &name]).ok();
+    let out = other.path("out");
+    let output = format!("type=oci,tar=false,compression=zstd,dest={}", out.display());
+    other.build(&["--cache-from", &name, "-o", &output]).ok();
+    assert!(!out.join("blobs/sha256").join(hostile.hex()).exists(), "the hostile blob is exported");
+}
+
+#[test]
+fn a_cache_of_another_repository_is_fetched_where_the_registry_gives_nothing_away() {
+    let Some(place) = Place::that_builds() else { return };
+    let registry = TestRegistry::start();
+    stages(&place, &registry);
+    let [one, two] = ["cache", "other"].map(|name| format!("{}/{name}:app", registry.host()));
+    place.build(&["--cache-to", &format!("type=registry,ref={one},mode=max")]).ok();
+    let to = format!("type=registry,ref={two},mode=max");
+    registry.inject(Fault::on("POST", "mount=", Effect::error(403, "DENIED", "not yours")));
+    let told = elsewhere(&registry).build(&["--cache-from", &one, "--cache-to", &to]);
+    assert!(!told.ok().all().contains("step-started"), "{}", told.all());
+    let blobs = |name| {
+        let manifest: Value =
+            serde_json::from_slice(&registry.manifest(name, "app").unwrap()).unwrap();
+        let layers = manifest["layers"].as_array().unwrap().clone();
+        layers.iter().map(|layer| layer["digest"].to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(blobs("cache"), blobs("other"));
 }
 
 #[test]
@@ -172,6 +233,11 @@ fn images_do_not_write_over_each_others_caches_or_over_images() {
     bake(&format!("type=registry,ref={registry}/b:1"), "type=inline");
     let told = place.run(&["build", "--dry-run"]);
     told.exits(3).says(&["docker-bake.hcl:1", "the tag of `b`"]);
+    bake("type=local,dest=./c", "type=local,dest=x/../c/");
+    place.run(&["build", "--dry-run"]).exits(3).says(&["`a` and `b`", "only one of them"]);
+    let pinned = format!("type=registry,ref={registry}/c@sha256:{}", "0".repeat(64));
+    bake(&pinned, "type=inline");
+    place.run(&["build", "--dry-run"]).exits(3).says(&["nothing can be written to it"]);
     bake("type=registry,ref=A B", "type=inline");
     place.run(&["build", "--dry-run"]).exits(3).says(&["docker-bake.hcl:1", "no reference"]);
 }

@@ -13,7 +13,7 @@ use crate::time::parse_ms;
 
 /// Records that a cache may have.
 const MAX_RECORDS: usize = 65_536;
-/// Links that its records may have together.
+/// Links that its records may have together, and results with all that they name.
 const MAX_LINKS: usize = 262_144;
 /// Layers that it may have, and that one result may have.
 const MAX_LAYERS: (usize, usize) = (16_384, 512);
@@ -62,8 +62,8 @@ struct Place {
 struct Record {
     digest: Digest,
     inputs: Vec<Vec<Link>>,
-    /// When each result was made, and its layers.
-    results: Vec<(u64, Stack)>,
+    /// The newest result of which every layer is known, and when it was made.
+    result: Option<(u64, Stack)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,8 +133,15 @@ impl Cache {
         within("records", records.len(), MAX_RECORDS)?;
         let links = records.iter().flat_map(|record| &record.inputs).map(Vec::len).sum();
         within("links", links, MAX_LINKS)?;
+        let named = |record: &CacheRecord| {
+            let chained: usize = record.chains.iter().map(|chain| chain.layers.len()).sum();
+            record.results.len() + record.chains.len() + chained
+        };
+        within("results", records.iter().map(named).sum(), MAX_LINKS)?;
+        let whole = Whole::of(&layers);
         // Records keep their positions, because links go by them.
-        let records: Vec<Record> = records.iter().map(Record::of).collect();
+        let records: Vec<Record> =
+            records.iter().map(|record| Record::of(record, &whole)).collect();
         let mut by_digest: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
         for (at, record) in records.iter().enumerate() {
             by_digest.entry(record.digest.clone()).or_default().push(at);
@@ -156,11 +163,6 @@ impl Cache {
     /// The index that a manifest was found in.
     pub(crate) fn index_of(&self, manifest: &Digest) -> Option<&Digest> {
         self.indexes.get(manifest)
-    }
-
-    /// Every layer that it has.
-    pub fn layers(&self) -> impl Iterator<Item = &Layer> {
-        self.layers.iter().filter_map(|place| place.layer.as_ref())
     }
 
     /// The records that stand for a step with this op and these inputs.
@@ -191,42 +193,81 @@ impl Cache {
     /// The newest result among these records whose layers are all known: when it was made, and
     /// the layers.
     pub(crate) fn result(&self, records: &BTreeSet<usize>) -> Option<(u64, Vec<Layer>)> {
-        let results = records.iter().flat_map(|at| &self.records[*at].results);
-        let mut results: Vec<&(u64, Stack)> = results.collect();
-        results.sort_by_key(|(created_ms, _)| std::cmp::Reverse(*created_ms));
-        results.into_iter().find_map(|(created_ms, stack)| Some((*created_ms, self.stack(stack)?)))
+        let results = records.iter().filter_map(|at| self.records[*at].result.as_ref());
+        // Of several that are equally old, it is always the same one.
+        let (created_ms, stack) = results.rev().max_by_key(|(created_ms, _)| *created_ms)?;
+        Some((*created_ms, self.stack(stack)?))
     }
 
     fn stack(&self, stack: &Stack) -> Option<Vec<Layer>> {
-        let mut positions = match stack {
-            Stack::All(positions) => positions.clone(),
-            Stack::Topmost(top) => {
-                let mut chain = vec![*top];
-                // A chain that is longer than this goes round in circles.
-                while let Some(below) = chain.last().and_then(|at| Some(self.at(*at)?.below))
-                    && below != -1
-                    && chain.len() <= MAX_LAYERS.1
-                {
-                    chain.push(below);
-                }
-                chain.reverse();
-                chain
+        match stack {
+            Stack::All(all) => {
+                all.iter().map(|at| at_of(&self.layers, *at)?.layer.clone()).collect()
             }
-        };
-        if positions.is_empty() || positions.len() > MAX_LAYERS.1 {
-            return None;
+            Stack::Topmost(top) => {
+                let mut layers: Vec<Layer> = downwards(&self.layers, *top)
+                    .map(|place| place?.layer.clone())
+                    .collect::<Option<_>>()?;
+                layers.reverse();
+                Some(layers)
+            }
         }
-        positions.drain(..).map(|at| self.at(at)?.layer.clone()).collect()
+    }
+}
+
+/// Which layers are known with all that they stand on.
+struct Whole<'a> {
+    layers: &'a [Place],
+    whole: Vec<bool>,
+}
+
+impl<'a> Whole<'a> {
+    fn of(layers: &'a [Place]) -> Self {
+        let whole = |top| {
+            let mut below = downwards(layers, position(top)).enumerate();
+            below.all(|(depth, place)| depth < MAX_LAYERS.1 && place.is_some_and(Place::is_known))
+        };
+        Self { layers, whole: (0..layers.len()).map(whole).collect() }
     }
 
-    fn at(&self, position: i64) -> Option<&Place> {
-        self.layers.get(usize::try_from(position).ok()?)
+    fn has(&self, layers: &Stack) -> bool {
+        let known = |at: &i64| at_of(self.layers, *at).is_some_and(Place::is_known);
+        match layers {
+            Stack::Topmost(top) => {
+                let top = usize::try_from(*top).ok();
+                top.and_then(|top| self.whole.get(top)).copied().unwrap_or(false)
+            }
+            Stack::All(all) => (1..=MAX_LAYERS.1).contains(&all.len()) && all.iter().all(known),
+        }
     }
+}
+
+impl Place {
+    fn is_known(&self) -> bool {
+        self.layer.is_some()
+    }
+}
+
+/// The layer at `top` and those below it; none in place of one that is not there, which is the
+/// last. One layer more than there may be, where the chain goes round in circles.
+fn downwards(layers: &[Place], top: i64) -> impl Iterator<Item = Option<&Place>> {
+    let mut next = Some(top);
+    let step = move || {
+        let at = next.take()?;
+        let place = at_of(layers, at);
+        next = place.map(|place| place.below).filter(|below| *below != -1);
+        Some(place)
+    };
+    std::iter::from_fn(step).take(MAX_LAYERS.1 + 1)
+}
+
+fn at_of(layers: &[Place], position: i64) -> Option<&Place> {
+    layers.get(usize::try_from(position).ok()?)
 }
 
 impl Record {
     /// A record that cannot be one is kept as one that nothing leads to.
-    fn of(record: &CacheRecord) -> Self {
+    fn of(record: &CacheRecord, whole: &Whole<'_>) -> Self {
         let nowhere = usize::MAX;
         let link = |input: &super::document::CacheInput| Link {
             selector: input.selector.parse().ok(),
@@ -239,10 +280,11 @@ impl Record {
         let tops = record.results.iter().map(|r| (ms(&r.created_at), Stack::Topmost(r.layer)));
         let chains =
             record.chains.iter().map(|r| (ms(&r.created_at), Stack::All(r.layers.clone())));
+        let results = tops.chain(chains).filter(|(_, stack)| whole.has(stack));
         Self {
             digest: record.digest.parse().unwrap_or_else(|_| Digest::of("no digest")),
             inputs: record.inputs.iter().map(links).collect(),
-            results: tops.chain(chains).collect(),
+            result: results.rev().max_by_key(|(created_ms, _)| *created_ms),
         }
     }
 }
@@ -328,6 +370,11 @@ mod tests {
             (stacked.clone(), r#""layers":[{"layer":0}]"#, Some(1)),
             (stacked.clone(), r#""chains":[{"layers":[1,0]}]"#, Some(2)),
             (stacked.clone(), r#""layers":[{"layer":7},{"layer":1}]"#, Some(2)),
+            (
+                format!("{stacked},{{\"blob\":\"{b}\",\"parent\":9}}"),
+                r#""chains":[{"layers":[2]}]"#,
+                Some(1),
+            ),
             // Positions that lead nowhere, loops, blobs that the manifest does not have.
             (stacked.clone(), r#""layers":[{"layer":7}]"#, None),
             (stacked.clone(), r#""layers":[{"layer":-1}]"#, None),
@@ -381,6 +428,13 @@ mod tests {
         let text = format!("{{\"records\":[{{\"inputs\":[[{links}]]}}]}}");
         let refused = Cache::parse("c", text.as_bytes(), &BTreeMap::new()).unwrap_err();
         assert!(matches!(refused, CacheFault::TooLarge { what: "links", .. }), "{refused}");
+        let results = format!("{}{{\"layer\":0}}", "{\"layer\":0},".repeat(MAX_LINKS));
+        let positions = format!("{{\"layers\":[{}0]}}", "0,".repeat(MAX_LINKS));
+        for (field, many) in [("layers", results), ("chains", positions)] {
+            let text = format!("{{\"records\":[{{\"{field}\":[{many}]}}]}}");
+            let refused = Cache::parse("c", text.as_bytes(), &BTreeMap::new()).unwrap_err();
+            assert!(matches!(refused, CacheFault::TooLarge { what: "results", .. }), "{field}");
+        }
     }
 
     #[test]

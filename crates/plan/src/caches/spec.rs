@@ -103,6 +103,12 @@ pub enum SpecError {
         /// What was written.
         value: String,
     },
+    /// What is to be written has a digest already.
+    #[error("`{value}` is one that is there, and nothing can be written to it")]
+    Pinned {
+        /// What was written.
+        value: String,
+    },
 }
 
 impl SpecError {
@@ -114,6 +120,7 @@ impl SpecError {
             Self::Missing { .. } => "such as `type=registry,ref=registry.example/cache:app`",
             Self::Value { .. } => "write one of them, or leave it out",
             Self::Reference { .. } => "such as `registry.example/cache:app`",
+            Self::Pinned { .. } => "leave the digest out; it is for caches that are read",
         }
     }
 }
@@ -124,7 +131,7 @@ pub fn parse(text: &str, way: Way) -> Result<Spec, SpecError> {
     let kind = fields.take("type").unwrap_or_else(|| "registry".to_owned());
     fields.kind.clone_from(&kind);
     let place = match kind.as_str() {
-        "registry" => registry(&mut fields)?,
+        "registry" => registry(&mut fields, way)?,
         "local" => folder(&mut fields, way)?,
         "inline" => Place::Inline,
         _ => return Err(SpecError::Kind { kind }),
@@ -158,11 +165,12 @@ const COMPRESSIONS: &[(&str, Compression)] = &[
     ("zstd", Compression::Zstd),
 ];
 
-fn registry(fields: &mut Fields) -> Result<Place, SpecError> {
+fn registry(fields: &mut Fields, way: Way) -> Result<Place, SpecError> {
     let value = fields.needed("ref")?;
     // Whether a registry is asked over plain HTTP is the client's affair.
     fields.take("registry.insecure");
-    match value.parse() {
+    match value.parse::<Reference>() {
+        Ok(at) if way == Way::To && at.digest().is_some() => Err(SpecError::Pinned { value }),
         Ok(reference) => Ok(Place::Registry { reference }),
         Err(_) => Err(SpecError::Reference { value }),
     }
@@ -173,12 +181,14 @@ fn folder(fields: &mut Fields, way: Way) -> Result<Place, SpecError> {
     // One line serves both ways in many a script.
     fields.take(if way == Way::From { "dest" } else { "src" });
     let tag = fields.take("tag").unwrap_or_else(|| "latest".to_owned());
-    let digest = fields.take("digest").map(|value| {
-        value.parse().map_err(|_| SpecError::Value {
+    let digest = fields.take("digest").map(|value| match value.parse() {
+        Ok(_) if way == Way::To => Err(SpecError::Pinned { value: format!("digest={value}") }),
+        Ok(digest) => Ok(digest),
+        Err(_) => Err(SpecError::Value {
             field: "digest".to_owned(),
             value,
             expected: "`sha256:` and 64 hex digits",
-        })
+        }),
     });
     Ok(Place::Folder { path, tag, digest: digest.transpose()? })
 }
@@ -268,13 +278,6 @@ impl Fields {
     }
 }
 
-impl Place {
-    /// Whether it is a place of its own, so that a second cache written there replaces the first.
-    pub fn is_exclusive(&self) -> bool {
-        *self != Self::Inline
-    }
-}
-
 /// For people, without anything secret.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -323,6 +326,18 @@ mod tests {
             assert_eq!(place(text, Way::To), expected, "{text}");
         }
         assert_eq!(place("type=local,src=x,dest=y", Way::From), "x");
+    }
+
+    #[test]
+    fn what_has_a_digest_is_read_and_never_written() {
+        let digest = Digest::of("");
+        for text in
+            [format!("r.example/c:x@{digest}"), format!("type=local,src=d,dest=d,digest={digest}")]
+        {
+            parse(&text, Way::From).unwrap();
+            let refused = parse(&text, Way::To).unwrap_err();
+            assert!(matches!(refused, SpecError::Pinned { .. }), "{text}: {refused}");
+        }
     }
 
     #[test]
