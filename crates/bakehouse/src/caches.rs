@@ -5,6 +5,7 @@
 //! out of one is checked against its digest before a step may stand on it. A cache that cannot
 //! be written fails the build, unless `ignore-error=true` is said.
 
+pub mod depots;
 pub mod export;
 pub mod import;
 pub mod source;

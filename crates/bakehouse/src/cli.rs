@@ -91,7 +91,7 @@ pub struct Shape {
     /// Use no earlier results of this stage
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
-    /// Read a cache: REF, or type=registry|local,...
+    /// Read a cache: REF, or type=registry|local|gha|s3,...
     #[arg(long, value_name = "SPEC")]
     pub cache_from: Vec<String>,
     /// Set a label of the images
@@ -206,7 +206,7 @@ pub struct BuildArgs {
     /// Write the result: type=oci|docker|tar|local|image|registry|cacheonly[,dest=PATH]
     #[arg(short = 'o', long, value_name = "SPEC")]
     pub output: Vec<String>,
-    /// Write a cache: REF, or type=registry|local|inline[,mode=max],...
+    /// Write a cache: REF, or type=registry|local|gha|s3|inline[,mode=max],...
     #[arg(long, value_name = "SPEC")]
     pub cache_to: Vec<String>,
     /// Load the images into the Docker Engine

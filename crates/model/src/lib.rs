@@ -12,6 +12,7 @@ mod event;
 mod exit;
 mod layer;
 mod record;
+mod secret;
 mod step;
 
 pub use diagnostic::{Diagnostic, Location, Severity};
@@ -22,4 +23,5 @@ pub use event::{
 pub use exit::ExitCode;
 pub use layer::{Compression, LayerId, ParseLayerIdError, Snapshot};
 pub use record::Record;
+pub use secret::Secret;
 pub use step::{Key, StepId};

@@ -19,7 +19,7 @@ mod instruction;
 mod lines;
 mod node;
 pub(crate) mod problem;
-mod units;
+pub(crate) mod units;
 
 use bakehouse_model::{Diagnostic, Severity};
 

@@ -8,13 +8,12 @@ mod challenge;
 mod docker_config;
 mod helper;
 mod realm;
-mod secret;
 
 pub use docker_config::CredentialsError;
 pub use helper::HelperError;
 pub use realm::RealmError;
 
+pub(crate) use bakehouse_model::Secret;
 pub(crate) use challenge::{Challenge, challenges};
 pub(crate) use docker_config::{Credential, DockerConfig};
 pub(crate) use realm::{check_realm, is_loopback};
-pub(crate) use secret::Secret;

@@ -8,7 +8,7 @@
 mod auth;
 mod fault;
 mod routes;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufReader;

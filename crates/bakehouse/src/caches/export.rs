@@ -6,6 +6,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use bakehouse_depot::DepotError;
 use bakehouse_model::oci::{Descriptor, Index, Manifest, Reference, media_type};
 use bakehouse_model::{
     Compression, Diagnostic, EventKind, LayerId, Record, Severity, Snapshot, TransferKind,
@@ -23,7 +24,9 @@ use bakehouse_run::BackendError;
 use bakehouse_store::Store;
 use bakehouse_store::layout::{self, LayoutImage};
 
+use super::depots::depot_error;
 use super::import::Loaded;
+use super::source::Source;
 use super::wishes::Wish;
 use crate::backends::client_error;
 use crate::finish::layers::{self, Way};
@@ -77,15 +80,24 @@ impl Exporter<'_> {
                 results.insert(step, stacked);
             }
         }
-        let document = export::document(evaluation, roots, &results);
+        let mut document = export::document(evaluation, roots, &results);
         if document.layers.is_empty() {
             (self.emit)(noticed(wish, "cache-empty", "there is nothing to write in it"));
             return Ok(());
         }
-        let manifest = self.manifest(wish, &document, &results)?;
         match &spec.place {
-            Place::Registry { reference } => self.push(&manifest, reference)?,
-            Place::Folder { path, tag, .. } => self.to_folder(&manifest, Path::new(path), tag)?,
+            Place::Registry { reference } => {
+                self.push(&self.manifest(wish, &document, &results)?, reference)?;
+            }
+            Place::Folder { path, tag, .. } => {
+                let manifest = self.manifest(wish, &document, &results)?;
+                self.to_folder(&manifest, Path::new(path), tag)?;
+            }
+            place @ (Place::Actions(_) | Place::Bucket(_)) => {
+                let all = results.values().flat_map(|stack| stack.layers.iter().cloned());
+                document.describe(&all.collect::<Vec<_>>());
+                self.to_service(place, &document)?;
+            }
             Place::Inline => return Ok(()),
         }
         (self.emit)(EventKind::Exported {
@@ -141,6 +153,31 @@ impl Exporter<'_> {
             }
             Err(error) => Err(client_error(&doing, error).into()),
         }
+    }
+
+    /// The document stands alone there, and describes its layers itself.
+    fn to_service(&self, place: &Place, document: &CacheConfig) -> Result<(), WriteError> {
+        let what = place.to_string();
+        let doing = format!("write the cache `{what}`");
+        let failed = |error: DepotError| match error.is_lacking() {
+            true => WriteError::Lacking(depot_error(&doing, error)),
+            false => WriteError::Failed(depot_error(&doing, error)),
+        };
+        let Some(depot) = super::depots::open(place, self.store) else { return Ok(()) };
+        let mut blobs: Vec<Descriptor> = Vec::new();
+        for layer in &document.layers {
+            if let (Ok(digest), Some(notes)) = (layer.blob.parse(), &layer.annotations)
+                && !blobs.iter().any(|known| known.digest == digest)
+            {
+                blobs.push(Descriptor::new(&notes.media_type, digest, notes.size));
+            }
+        }
+        let transfer = Transfer::new(TransferKind::Push, &what, self.emit);
+        let document = assemble::document(document);
+        let kept = depot.map_err(failed)?.keep(&blobs, &document, &|done, total| {
+            transfer.tell(done, total);
+        });
+        kept.map_err(failed)
     }
 
     fn to_folder(
@@ -235,10 +272,13 @@ impl Layers<'_> {
     /// and for any other place it is fetched now. What is gone by now is left out.
     fn import(&mut self, import: &Import) -> Result<Option<Stacked>, BackendError> {
         let Exporter { store, loaded, emit, .. } = self.exporter;
-        let from = loaded.sources.get(import.cache).and_then(super::source::Source::reference);
-        // Another repository of the registry gives its blobs away, if it may be read.
-        let near = match (&self.spec.place, from) {
-            (Place::Registry { reference }, Some(from)) => from.registry() == reference.registry(),
+        // Another repository of the registry gives its blobs away, if it may be read; and
+        // caches in one service share theirs.
+        let near = match (&self.spec.place, loaded.sources.get(import.cache)) {
+            (Place::Registry { reference }, Some(Source::Registry(_, from))) => {
+                from.registry() == reference.registry()
+            }
+            (Place::Actions(_) | Place::Bucket(_), Some(Source::Depot(..))) => true,
             _ => false,
         };
         let by_name = near && self.unfetched == Unfetched::ByName;

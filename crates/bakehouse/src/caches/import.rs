@@ -1,7 +1,9 @@
 //! Reads caches: documents only, no layers.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use bakehouse_depot::DepotError;
 use bakehouse_engine::snapshot;
 use bakehouse_model::oci::{
     Descriptor, ImageConfig, Index, Manifest, Platform, Reference, media_type,
@@ -48,8 +50,12 @@ enum ImportError {
     File { name: String, source: std::io::Error },
     #[error("its `{what}` is no document of the kind")]
     Document { what: &'static str, source: serde_json::Error },
+    #[error(transparent)]
+    Depot(#[from] DepotError),
     #[error("there is no cache in it")]
     Empty,
+    #[error("there is none")]
+    Absent,
 }
 
 /// An image manifest, an index, or a cache that looks like one of them.
@@ -149,9 +155,22 @@ impl Reader<'_> {
                 let bytes = self.store.read_blob(&top.digest, MAX_DOCUMENT)?;
                 Ok((vec![self.document(&name, &bytes, &source)?], source))
             }
+            Place::Actions(_) | Place::Bucket(_) => self.service(&spec.place),
             // It is in the image that is being built, and read from where that was pushed.
             Place::Inline => Err(ImportError::Empty),
         }
+    }
+
+    /// Caches in a service, whose documents stand alone.
+    fn service(&self, place: &Place) -> Result<(Vec<Cache>, Source), ImportError> {
+        let depot = super::depots::open(place, self.store).ok_or(ImportError::Empty)??;
+        let documents = depot.documents(MAX_DOCUMENT)?;
+        if documents.is_empty() {
+            return Err(ImportError::Absent);
+        }
+        let name = place.to_string();
+        let caches = documents.iter().map(|document| Cache::parse_alone(&name, document));
+        Ok((caches.collect::<Result<_, _>>()?, Source::Depot(Arc::new(depot), name)))
     }
 
     /// A cache that has a manifest or an index of its own.
@@ -251,6 +270,7 @@ fn notice(place: &Place, error: &ImportError) -> Diagnostic {
         source = cause.source();
     }
     let absent = match error {
+        ImportError::Absent => true,
         ImportError::Client(error) => error.is_not_found(),
         ImportError::File { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
         _ => false,

@@ -4,12 +4,15 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bakehouse_depot::Depot;
 use bakehouse_model::oci::{Descriptor, Reference};
 use bakehouse_registry::Client;
 use bakehouse_run::BackendError;
 use bakehouse_store::Store;
 
+use super::depots::depot_error;
 use crate::backends::client_error;
 use crate::memory::store_error;
 
@@ -20,6 +23,8 @@ pub enum Source {
     Registry(Client, Reference),
     /// An OCI layout.
     Folder(PathBuf),
+    /// A service, and what the cache there is called.
+    Depot(Arc<Depot>, String),
 }
 
 impl Source {
@@ -37,6 +42,10 @@ impl Source {
                 let fetched = client.fetch_blobs(reference, blobs, progress);
                 fetched.map_err(|error| client_error(&doing, error))
             }
+            Self::Depot(depot, name) => {
+                let doing = format!("fetch layers of the cache `{name}`");
+                depot.fetch(blobs, progress).map_err(|error| depot_error(&doing, error))
+            }
             Self::Folder(folder) => {
                 let missing = |blob: &&Descriptor| store.blob_size(&blob.digest) != Some(blob.size);
                 blobs.iter().filter(missing).try_for_each(|blob| copy(store, folder, blob))
@@ -48,7 +57,7 @@ impl Source {
     pub fn reference(&self) -> Option<&Reference> {
         match self {
             Self::Registry(_, reference) => Some(reference),
-            Self::Folder(_) => None,
+            Self::Folder(_) | Self::Depot(..) => None,
         }
     }
 }

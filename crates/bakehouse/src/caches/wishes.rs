@@ -9,15 +9,20 @@ use std::path::{Component, Path, PathBuf};
 
 use bakehouse_model::oci::{Platform, Reference};
 use bakehouse_model::{Diagnostic, Location, Severity};
-use bakehouse_plan::caches::spec::{Place, Spec, SpecError, Way, parse};
+use bakehouse_plan::caches::spec::{Actions, Bucket, Place, Spec, SpecError, Way, parse};
 use bakehouse_plan::fleet::{self, LoweredFleet};
+use thiserror::Error;
 
+use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::request::Request;
 use crate::tags::Names;
 
 /// The build argument that asks for a cache within the image.
 const ARGUMENT: &str = "BUILDKIT_INLINE_CACHE";
+
+/// The code of what is said of a workflow's cache elsewhere.
+const OUTSIDE: &str = "cache-outside";
 
 /// What the caches of a run are.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +57,15 @@ pub struct Flags<'a> {
     pub to: &'a [String],
     /// The folder that they are below.
     pub cwd: &'a Path,
+    /// What the environment says of services.
+    pub env: &'a BTreeMap<String, String>,
+}
+
+impl<'a> Flags<'a> {
+    /// These, as they are given here.
+    pub fn new(from: &'a [String], to: &'a [String], cx: &'a Context) -> Self {
+        Self { from, to, cwd: &cx.cwd, env: &cx.env }
+    }
 }
 
 impl Wishes {
@@ -62,20 +76,23 @@ impl Wishes {
         let mut diagnostics = Vec::new();
         for image in request.fleet.images.iter().filter(|i| request.wanted.contains(&i.name)) {
             let location = image.location();
+            let settled = |text, way| settled(text, way, (&request.root, flags.env));
             for text in &image.options.cache_from {
-                match parse(text, Way::From) {
-                    Ok(spec) => wishes.reads(below(spec, &request.root)),
+                match settled(text, Way::From) {
+                    Ok(spec) => wishes.reads_own(request, &spec, &image.name),
                     Err(error) => diagnostics.push(wrong(&location, &image.name, &error)),
                 }
             }
             for text in &image.options.cache_to {
-                match parse(text, Way::To) {
-                    Ok(spec) => wishes.to.push(Wish {
-                        image: image.name.clone(),
-                        platform: None,
-                        spec: below(spec, &request.root),
-                        location: Some(location.clone()),
-                    }),
+                match settled(text, Way::To) {
+                    Ok(spec) => wishes.to.extend(own(request, &spec, &image.name).map(
+                        |(platform, spec)| Wish {
+                            image: image.name.clone(),
+                            platform,
+                            spec,
+                            location: Some(location.clone()),
+                        },
+                    )),
                     Err(error) => diagnostics.push(wrong(&location, &image.name, &error)),
                 }
             }
@@ -111,43 +128,68 @@ impl Wishes {
         }
     }
 
+    /// Of a cache that nobody named, the image's own, and what a build of one image writes.
+    fn reads_own(&mut self, request: &Request, spec: &Spec, image: &str) {
+        for (_, own) in own(request, spec, image) {
+            self.reads(own);
+        }
+        self.reads(spec.clone());
+    }
+
     fn given(&mut self, request: &Request, flags: &Flags<'_>) -> Result<(), Failure> {
-        let several = request.fleet.images.len() > 1;
+        let context = (flags.cwd, flags.env);
         for text in flags.from {
-            let spec = below(read(text, Way::From, "--cache-from")?, flags.cwd);
-            for (image, platform) in scopes(request).filter(|_| several) {
-                self.reads(of_image(&spec, &image, platform.as_ref()));
+            let Some(spec) = self.flag("--cache-from", text, (Way::From, context))? else {
+                continue;
+            };
+            for Wish { spec, .. } in spread(request, &spec) {
+                self.reads(spec);
             }
             self.reads(spec);
         }
         for text in flags.to {
-            let spec = below(read(text, Way::To, "--cache-to")?, flags.cwd);
-            if several {
-                self.to.extend(scopes(request).map(|(image, platform)| Wish {
-                    spec: of_image(&spec, &image, platform.as_ref()),
-                    location: None,
-                    image,
-                    platform,
-                }));
-                continue;
+            if let Some(spec) = self.flag("--cache-to", text, (Way::To, context))? {
+                self.to.extend(spread(request, &spec));
             }
-            self.to.extend(request.wanted.iter().map(|image| Wish {
-                image: image.clone(),
-                platform: None,
-                spec: spec.clone(),
-                location: None,
-            }));
         }
         Ok(())
     }
 
+    /// What a flag says; none if it is for a workflow, and this is none.
+    fn flag(
+        &mut self,
+        flag: &str,
+        text: &str,
+        (way, context): (Way, (&Path, &BTreeMap<String, String>)),
+    ) -> Result<Option<Spec>, Failure> {
+        match settled(text, way, context) {
+            Ok(spec) => Ok(Some(spec)),
+            Err(error @ Unsettled::Outside) => {
+                let told = self::error(None, "", format!("{flag}: {error}"), error.help());
+                self.notices.push(Diagnostic {
+                    severity: Severity::Warning,
+                    code: OUTSIDE.to_owned(),
+                    ..told
+                });
+                Ok(None)
+            }
+            Err(error) => {
+                Err(Failure::new(Kind::Usage, format!("{flag}: {error}")).hint(error.help()))
+            }
+        }
+    }
+
     /// Two images that write to one place: only the last one's would be left.
     fn shared(&self) -> Vec<Diagnostic> {
-        let mut writers: BTreeMap<&Place, &Wish> = BTreeMap::new();
+        let mut writers: BTreeMap<String, &Wish> = BTreeMap::new();
         let mut found = Vec::new();
-        for wish in self.to.iter().filter(|wish| wish.spec.place != Place::Inline) {
-            let Some(first) = writers.get(&wish.spec.place) else {
-                writers.insert(&wish.spec.place, wish);
+        let written = self
+            .to
+            .iter()
+            .flat_map(|wish| wish.spec.place.written().into_iter().map(move |name| (name, wish)));
+        for (name, wish) in written {
+            let Some(first) = writers.get(&name) else {
+                writers.insert(name, wish);
                 continue;
             };
             let message = if first.image == wish.image {
@@ -225,9 +267,93 @@ fn of_image(spec: &Spec, image: &str, platform: Option<&Platform>) -> Spec {
             let (path, digest) = (path.clone(), digest.clone());
             Place::Folder { path, tag: joined(Some(tag)), digest }
         }
+        Place::Actions(actions) => {
+            Place::Actions(Actions { scope: Some(joined(Some(actions.name()))), ..actions.clone() })
+        }
+        Place::Bucket(bucket) => {
+            let names = bucket.names().iter().map(|name| joined(Some(name))).collect();
+            Place::Bucket(Box::new(Bucket { names, ..(**bucket).clone() }))
+        }
         Place::Inline => Place::Inline,
     };
     Spec { place, ..spec.clone() }
+}
+
+/// What a cache that a definition names is for one image. In a service, where nobody says what
+/// it is called, each image and platform has its own.
+fn own(
+    request: &Request,
+    spec: &Spec,
+    image: &str,
+) -> impl Iterator<Item = (Option<Platform>, Spec)> {
+    let several = request.fleet.images.len() > 1 || request.platforms.len() > 1;
+    let owns = if spec.place.is_unnamed() && several {
+        let scopes = scopes(request).filter(|(name, _)| name == image);
+        scopes.map(|(_, it)| (it.clone(), of_image(spec, image, it.as_ref()))).collect()
+    } else {
+        vec![(None, spec.clone())]
+    };
+    owns.into_iter()
+}
+
+/// What a cache of the command line is for every image that is wanted. One in a service that
+/// has a name is taken as it is.
+fn spread(request: &Request, spec: &Spec) -> Vec<Wish> {
+    let service = matches!(spec.place, Place::Actions(_) | Place::Bucket(_));
+    let wish = |image: &str, platform, spec| Wish {
+        image: image.to_owned(),
+        platform,
+        spec,
+        location: None,
+    };
+    if request.fleet.images.len() > 1 && !service {
+        let all = scopes(request).map(|(image, platform)| {
+            let spec = of_image(spec, &image, platform.as_ref());
+            wish(&image, platform, spec)
+        });
+        return all.collect();
+    }
+    let all = request.wanted.iter().flat_map(|image| {
+        own(request, spec, image).map(|(platform, spec)| wish(image, platform, spec))
+    });
+    all.collect()
+}
+
+/// Why a text is no cache that can be used here.
+#[derive(Debug, Error)]
+enum Unsettled {
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error("a cache of type `gha` is not used outside of a workflow of GitHub")]
+    Outside,
+}
+
+impl Unsettled {
+    fn help(&self) -> &'static str {
+        match self {
+            Self::Spec(error) => error.help(),
+            Self::Outside => {
+                "give the step `ACTIONS_RUNTIME_TOKEN` and `ACTIONS_RESULTS_URL`, which GitHub \
+                 gives to actions only"
+            }
+        }
+    }
+}
+
+/// Reads a cache, with what the place and the environment add to it.
+fn settled(
+    text: &str,
+    way: Way,
+    (base, env): (&Path, &BTreeMap<String, String>),
+) -> Result<Spec, Unsettled> {
+    let spec = below(parse(text, way)?, base);
+    let var = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
+    let place = match spec.place {
+        Place::Actions(actions) => Place::Actions(actions.within(&var).ok_or(Unsettled::Outside)?),
+        Place::Bucket(bucket) => Place::Bucket(Box::new(bucket.within(env)?)),
+        other => other,
+    };
+    Ok(Spec { place, ..spec })
 }
 
 /// A folder lies below the one of whoever names it; however it is written, it has one name.
@@ -254,18 +380,16 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-fn read(text: &str, way: Way, flag: &str) -> Result<Spec, Failure> {
-    parse(text, way)
-        .map_err(|error| Failure::new(Kind::Usage, format!("{flag}: {error}")).hint(error.help()))
-}
-
 /// What only other builders know does not keep this one from building.
-fn wrong(location: &Location, image: &str, why: &SpecError) -> Diagnostic {
+fn wrong(location: &Location, image: &str, why: &Unsettled) -> Diagnostic {
     let message = format!("a cache of `{image}`: {why}");
     let told = error(Some(location), "bad-cache", message, why.help());
     match why {
-        SpecError::Kind { .. } => {
+        Unsettled::Spec(SpecError::Kind { .. }) => {
             Diagnostic { severity: Severity::Warning, code: "cache-foreign".to_owned(), ..told }
+        }
+        Unsettled::Outside => {
+            Diagnostic { severity: Severity::Warning, code: OUTSIDE.to_owned(), ..told }
         }
         _ => told,
     }

@@ -115,7 +115,7 @@ pub fn build(
     let lookup = Lookup::of(request, &store, &client, Some(&memory));
     let lowered = planning::lower(request, &lookup)?;
     let slots = planning::slots(&store, &lowered.graph)?;
-    let flags = Flags { from: &args.shape.cache_from, to: &args.cache_to, cwd: &cx.cwd };
+    let flags = Flags::new(&args.shape.cache_from, &args.cache_to, cx);
     let (wishes, loaded) = caches(request, flags, &references, (&store, &client))?;
     let mut planned = plan(request, &lowered, (&slots, &memory, &loaded.caches), &store)?;
     if args.dry_run {

@@ -97,7 +97,7 @@ pub fn run(args: &PlanArgs, cx: &mut Context) -> Result<ExitCode, Failure> {
     let loaded = match args.offline {
         true => Arc::default(),
         false => {
-            let flags = Flags { from: &args.shape.cache_from, to: &[], cwd: &cx.cwd };
+            let flags = Flags::new(&args.shape.cache_from, &[], cx);
             caches(&request, flags, &names, (&store, &client))?.1
         }
     };

@@ -60,7 +60,7 @@ fn now(
     let lowered = planning::lower(request, &lookup)?;
     let slots = planning::slots(store, &lowered.graph)?;
     let names = tags::names(request, &Wanted::default())?;
-    let flags = Flags { from: &args.shape.cache_from, to: &[], cwd: &cx.cwd };
+    let flags = Flags::new(&args.shape.cache_from, &[], cx);
     let (_, loaded) = caches(request, flags, &names, (store, &client))?;
     let planned = plan(request, &lowered, (&slots, &memory, &loaded.caches), store)?;
     memory.keep_stat_caches();

@@ -15,11 +15,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("render", &["model"]),
     ("run", &["model", "plan"]),
     ("registry", &["model", "store"]),
+    ("depot", &["model", "store"]),
     ("engine", &["model", "store"]),
     ("testkit", &["model"]),
     (
         "bakehouse",
-        &["model", "plan", "bake", "compose", "run", "store", "registry", "engine", "render"],
+        &[
+            "model", "plan", "bake", "compose", "run", "store", "registry", "depot", "engine",
+            "render",
+        ],
     ),
 ];
 

@@ -32,6 +32,7 @@ mod reasons;
 mod registry;
 mod repository;
 mod secrets;
+mod services;
 mod size;
 mod sources;
 mod steps;

@@ -1,7 +1,12 @@
 //! The JSON of a cache, as BuildKit has it.
 
+use std::collections::BTreeMap;
+
 use bakehouse_model::Digest;
 use serde::{Deserialize, Serialize};
+
+use crate::assemble::{self, Layer, MediaTypes};
+use crate::time::rfc3339_ms;
 
 /// All of a cache but its blobs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +97,22 @@ pub struct CacheInput {
     pub selector: String,
     /// Position of its record.
     pub link: i64,
+}
+
+impl CacheConfig {
+    /// Says of each layer in the document itself what a manifest would say.
+    pub fn describe(&mut self, layers: &[Layer]) {
+        let known: BTreeMap<&str, &Layer> =
+            layers.iter().map(|layer| (layer.blob.digest.as_str(), layer)).collect();
+        for place in &mut self.layers {
+            place.annotations = known.get(place.blob.as_str()).map(|layer| LayerNotes {
+                media_type: assemble::layer_type(&layer.blob, MediaTypes::Oci),
+                diff_id: layer.diff_id.0.to_string(),
+                size: layer.blob.size,
+                created_at: rfc3339_ms(layer.created_ms),
+            });
+        }
+    }
 }
 
 impl CacheInput {

@@ -6,7 +6,7 @@ use bakehouse_model::oci::Descriptor;
 use bakehouse_model::{DiffId, Digest, Key};
 use thiserror::Error;
 
-use super::document::{CacheConfig, CacheRecord};
+use super::document::{CacheConfig, CacheLayer, CacheRecord};
 use super::{CREATED_AT, UNCOMPRESSED, of_contents, of_op};
 use crate::assemble::Layer;
 use crate::time::parse_ms;
@@ -118,6 +118,13 @@ impl Cache {
         });
         let layers = layers.collect();
         Self::of(name, layers, &config.records)
+    }
+
+    /// Reads the document of a cache without a manifest, which describes its blobs itself.
+    pub fn parse_alone(name: &str, document: &[u8]) -> Result<Self, CacheFault> {
+        let config: CacheConfig = read(document)?;
+        let place = |layer: &CacheLayer| Place { layer: described(layer), below: layer.parent };
+        Self::of(name, config.layers.iter().map(place).collect(), &config.records)
     }
 
     /// Reads the records of a cache within an image that has these layers.
@@ -303,6 +310,15 @@ pub fn layer_of(blob: &Descriptor) -> Option<Layer> {
     Some(Layer { diff_id: DiffId(diff_id), blob: plain, created_ms })
 }
 
+/// The layer that a document describes without a manifest.
+fn described(layer: &CacheLayer) -> Option<Layer> {
+    let notes = layer.annotations.as_ref()?;
+    let blob = Descriptor::new(&notes.media_type, layer.blob.parse().ok()?, notes.size);
+    blob.compression()?;
+    let diff_id = DiffId(notes.diff_id.parse().ok()?);
+    Some(Layer { diff_id, blob, created_ms: ms(&notes.created_at) })
+}
+
 fn ms(text: &str) -> u64 {
     parse_ms(text).unwrap_or(0)
 }
@@ -327,6 +343,7 @@ fn position(at: usize) -> i64 {
 mod tests {
     use bakehouse_model::oci::media_type;
 
+    use super::super::document::CacheResult;
     use super::*;
 
     fn blob(name: &str) -> Descriptor {
@@ -435,6 +452,32 @@ mod tests {
             let refused = Cache::parse("c", text.as_bytes(), &BTreeMap::new()).unwrap_err();
             assert!(matches!(refused, CacheFault::TooLarge { what: "results", .. }), "{field}");
         }
+    }
+
+    #[test]
+    fn a_document_without_a_manifest_describes_its_own_layers() {
+        let layers = ["a", "b"].map(|name| layer_of(&blob(name)).unwrap()).to_vec();
+        let mut config = CacheConfig::default();
+        for (layer, parent) in layers.iter().zip([-1, 0]) {
+            let blob = layer.blob.digest.to_string();
+            config.layers.push(CacheLayer { blob, parent, annotations: None });
+        }
+        config.describe(&layers);
+        let op = Digest::of("op");
+        let result = CacheResult { layer: 1, created_at: String::new() };
+        config.records.push(CacheRecord {
+            digest: of_op(&op).to_string(),
+            results: vec![result],
+            ..CacheRecord::default()
+        });
+        let found = |config: &CacheConfig| {
+            let text = serde_json::to_vec(config).unwrap();
+            let cache = Cache::parse_alone("c", &text).unwrap();
+            cache.result(&cache.find(&op, &[])).map(|(_, layers)| layers)
+        };
+        assert_eq!(found(&config), Some(layers));
+        config.layers[0].annotations = None;
+        assert_eq!(found(&config), None);
     }
 
     #[test]

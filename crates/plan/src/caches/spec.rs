@@ -1,5 +1,7 @@
 //! `--cache-from` and `--cache-to`, as BuildKit and buildx write them.
 
+mod services;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -9,6 +11,8 @@ use thiserror::Error;
 
 use super::export::Mode;
 use crate::assemble::MediaTypes;
+
+pub use services::{Actions, Bucket};
 
 /// A cache that is read or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +36,7 @@ pub struct Spec {
 }
 
 /// Where a cache is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// In a registry.
     Registry {
@@ -48,6 +52,10 @@ pub enum Place {
         /// The one that it must be.
         digest: Option<Digest>,
     },
+    /// In GitHub's cache service.
+    Actions(Actions),
+    /// In a bucket of S3.
+    Bucket(Box<Bucket>),
     /// In the image itself.
     Inline,
 }
@@ -115,8 +123,9 @@ impl SpecError {
     /// What to do about it.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Kind { .. } => "those of type `registry`, `local` and `inline` are",
+            Self::Kind { .. } => "those of type `registry`, `local`, `gha`, `s3` and `inline` are",
             Self::Field { .. } => "see the guide's page about caches for what there is",
+            Self::Missing { kind, .. } if kind == "s3" => "or set `AWS_BUCKET` and `AWS_REGION`",
             Self::Missing { .. } => "such as `type=registry,ref=registry.example/cache:app`",
             Self::Value { .. } => "write one of them, or leave it out",
             Self::Reference { .. } => "such as `registry.example/cache:app`",
@@ -133,6 +142,8 @@ pub fn parse(text: &str, way: Way) -> Result<Spec, SpecError> {
     let place = match kind.as_str() {
         "registry" => registry(&mut fields, way)?,
         "local" => folder(&mut fields, way)?,
+        "gha" => Place::Actions(Actions::read(&mut fields)?),
+        "s3" => Place::Bucket(Box::new(Bucket::read(&mut fields)?)),
         "inline" => Place::Inline,
         _ => return Err(SpecError::Kind { kind }),
     };
@@ -278,6 +289,31 @@ impl Fields {
     }
 }
 
+impl Place {
+    /// What is written there, so that nobody else may write it; each name by itself.
+    pub fn written(&self) -> Vec<String> {
+        match self {
+            Self::Actions(actions) => {
+                let at = actions.address().map_or("", |(url, _)| url.trim_end_matches('/'));
+                vec![format!("{at} {self}")]
+            }
+            Self::Bucket(bucket) => bucket.addresses().collect(),
+            Self::Registry { reference } => vec![reference.to_string()],
+            Self::Folder { path, tag, .. } => vec![format!("{path}:{tag}")],
+            Self::Inline => Vec::new(),
+        }
+    }
+
+    /// Whether it is in a service, under a name that nobody has given it.
+    pub fn is_unnamed(&self) -> bool {
+        match self {
+            Self::Actions(actions) => actions.scope.is_none(),
+            Self::Bucket(bucket) => bucket.names.is_empty(),
+            _ => false,
+        }
+    }
+}
+
 /// For people, without anything secret.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -286,6 +322,10 @@ impl fmt::Display for Place {
             Self::Folder { path, tag, digest: None } if tag == "latest" => f.write_str(path),
             Self::Folder { path, tag, digest: None } => write!(f, "{path}:{tag}"),
             Self::Folder { path, digest: Some(digest), .. } => write!(f, "{path}@{digest}"),
+            Self::Actions(actions) => write!(f, "gha:{}", actions.name()),
+            Self::Bucket(bucket) => {
+                f.write_str(&bucket.addresses().collect::<Vec<_>>().join(" and "))
+            }
             Self::Inline => f.write_str("the image itself"),
         }
     }
@@ -311,7 +351,13 @@ mod tests {
             ("type=local,dest=out/cache", "out/cache"),
             ("type=local,\"dest=out,cache\",tag=app", "out,cache:app"),
             ("type=inline", "the image itself"),
-            ("type=gha,scope=x", "caches of type `gha` are neither read nor written"),
+            ("type=gha,scope=x", "gha:x"),
+            ("type=s3,bucket=b,name=x", "s3://b/manifests/x"),
+            ("type=azblob,name=x", "caches of type `azblob` are neither read nor written"),
+            (
+                "type=s3,touch_refresh=x",
+                "`touch_refresh=x` is not one of times such as `10m` and `24h`",
+            ),
             ("type=registry", "a cache of type `registry` needs `ref=`"),
             ("type=local,src=x", "a cache of type `local` needs `dest=`"),
             ("type=inline,mod=max", "a cache of type `inline` has no `mod`"),

@@ -2,17 +2,18 @@
 
 use std::fmt;
 
-/// A password or token. Neither `Debug` nor an error can print it.
+/// A password, a key or a token. Neither `Debug` nor an error can print it.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
+pub struct Secret(String);
 
 impl Secret {
-    pub(crate) fn new(text: impl Into<String>) -> Self {
+    /// Hides `text`.
+    pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
     /// The text, to put on the wire.
-    pub(crate) fn reveal(&self) -> &str {
+    pub fn reveal(&self) -> &str {
         &self.0
     }
 }
