@@ -1,5 +1,6 @@
 //! The embedded build engine: file systems from layers, and what happens inside them.
 
+pub mod allocator;
 pub mod context;
 pub mod emulate;
 pub mod files;

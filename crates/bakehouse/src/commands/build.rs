@@ -150,6 +150,7 @@ pub fn build(
     let noticed = unkept.iter().chain(&request.fleet.diagnostics).chain(&lowered.diagnostics);
     notice(noticed.chain(&loaded.notices), &tell);
     let wanted = (request, wishes.inline(request, &lowered));
+    bakehouse_engine::allocator::give_back_at_once();
     let outcomes = execute(&mut planned, (&backend, &memory, &finisher), wanted, &tell, cx);
     remember(&store, &memory, &planned, &outcomes);
     let exit = export(&store, &finisher, outcomes.exit, &tell);

@@ -187,7 +187,8 @@ impl Packer {
     fn new(packing: Packing) -> Result<Self, LevelError> {
         let (default, first, last) = match packing.compression {
             Compression::Uncompressed => return Ok(Self::Plain),
-            Compression::Gzip => (6, 0, 12),
+            // At this level layers are a little smaller than BuildKit's, in two thirds of the time of 6.
+            Compression::Gzip => (4, 0, 12),
             Compression::Zstd => (3, 1, 22),
         };
         let level = packing.level.unwrap_or(default);

@@ -23,7 +23,7 @@ const LOG_BACKLOG: usize = 4096;
 /// Threads that look into contents: what they do is work for a processor.
 const ASKERS: usize = 2;
 /// Threads that make images: most of the time they wait for a registry.
-const FINISHERS: usize = 6;
+const FINISHERS: usize = 4;
 
 /// What a thread tells the loop.
 pub(super) enum Message {
