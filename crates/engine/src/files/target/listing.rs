@@ -6,7 +6,7 @@
 //! written, once, and one that is not what was listed is an error.
 //!
 //! What takes more than adding files is refused: replacing or removing what is there, hard links,
-//! devices, attributes, archives.
+//! devices, attributes, archives. So are more files than should be held in memory at once.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -27,6 +27,9 @@ use crate::snapshot::tar::{self, EntryKind, TarWriter};
 
 /// Mode of the root of a file system in which nothing is yet.
 const ROOT_MODE: u32 = 0o755;
+
+/// More than this is not listed: some hundred bytes each.
+const MAX_NODES: usize = 200_000;
 
 /// A list could not be written.
 #[derive(Debug, Error)]
@@ -127,7 +130,10 @@ impl Listing {
     /// Notes what is made where nothing is.
     fn note(&self, path: &[u8], node: Node) -> Result<(), TreeError> {
         let Some((parent, name)) = split(path) else { return self.refuse("make", path) };
-        if name.starts_with(b".wh.") || self.nodes.borrow().contains_key(path) {
+        let takes = |nodes: &BTreeMap<Vec<u8>, Node>| {
+            nodes.len() < MAX_NODES && !nodes.contains_key(path) && !name.starts_with(b".wh.")
+        };
+        if !takes(&self.nodes.borrow()) {
             return self.refuse("make", path);
         }
         // A directory has the time of the last change of what it holds.
