@@ -407,11 +407,12 @@ mod tests {
     fn a_machine_without_a_shell_is_told_so() {
         let empty = tempfile::tempdir().unwrap();
         let host = Host::new(empty.path());
-        let error = write_from(&host, &[PathBuf::from("/opt/tools")], &[], Vec::new()).unwrap_err();
+        let error =
+            write_from(&host, &[PathBuf::from("/made/tools")], &[], Vec::new()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "this machine has no `sh` that a base could be made of (searched \
-             /usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin:/usr/local/sbin:/opt/tools)"
+             /usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin:/usr/local/sbin:/made/tools)"
         );
     }
 

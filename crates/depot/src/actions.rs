@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use bakehouse_model::oci::Descriptor;
 use bakehouse_model::{Digest, Secret};
-use bakehouse_store::Store;
+use bakehouse_store::{Meter, Store};
 use reqwest::{Response, StatusCode, Url};
 
 use crate::DepotError;
-use crate::crew::{Meter, Pieces};
+use crate::crew::Pieces;
 use crate::web::{Web, unreachable};
 use protocol::{Entry, Reserved, Wire};
 use token::Scopes;

@@ -9,13 +9,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bakehouse_model::Secret;
 use bakehouse_model::oci::Descriptor;
-use bakehouse_store::Store;
+use bakehouse_store::{Meter, Store};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
 use object_store::{ClientOptions, MultipartUpload as _, ObjectStoreExt as _, PutPayload};
 
 use crate::DepotError;
-use crate::crew::{CHUNK, Meter, Pieces};
+use crate::crew::{CHUNK, Pieces};
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long nothing may come.

@@ -2,11 +2,10 @@
 
 use std::io::Read as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bakehouse_model::oci::Descriptor;
-use bakehouse_store::Store;
+use bakehouse_store::{Meter, Store};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -16,21 +15,6 @@ use crate::{DepotError, Progress};
 const TELL: Duration = Duration::from_millis(100);
 /// Bytes of a blob that are in memory at once.
 pub(crate) const CHUNK: u64 = 32 << 20;
-
-/// Bytes that are done.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Meter(Arc<AtomicU64>);
-
-impl Meter {
-    pub(crate) fn add(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Takes back what turned out to be worthless.
-    pub(crate) fn take_back(&self, bytes: u64) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
 
 /// Does `work` for each blob, `parallel` at once. The first failure ends it.
 pub(crate) async fn crew<F>(
@@ -60,7 +44,7 @@ where
             Ok(Some(Err(panicked))) => std::panic::resume_unwind(panicked.into_panic()),
             Err(_) => {}
         }
-        progress(meter.0.load(Ordering::Relaxed).min(total), total);
+        progress(meter.done().min(total), total);
     }
     Ok(())
 }

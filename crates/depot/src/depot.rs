@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bakehouse_model::oci::Descriptor;
-use bakehouse_store::Store;
+use bakehouse_store::{Meter, Store};
 
 use crate::actions::{Actions, ActionsConfig};
 use crate::bucket::{Bucket, BucketConfig};
-use crate::crew::{Meter, crew};
+use crate::crew::crew;
 use crate::error::DepotError;
 
 /// Told how far a transfer is: bytes done, bytes in all.

@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use bakehouse_model::Digest;
 use bakehouse_model::oci::{Descriptor, Reference};
-use bakehouse_store::{Partial, StoreError};
+use bakehouse_store::{Meter, Partial, StoreError};
 use reqwest::Response;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use tokio::sync::SemaphorePermit;
 
 use super::endpoint::Endpoint;
 use super::exchange::{Ask, Target, may_pass_transport};
-use super::http::{Meter, next_chunk};
+use super::http::next_chunk;
 use super::{ClientError, Shared, TransportError};
 
 /// However much progress each of them makes, a blob is not asked for more often.

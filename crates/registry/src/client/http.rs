@@ -5,10 +5,10 @@
 //! for. Every wait has a limit; a transfer may take as long as it likes while it moves.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bakehouse_store::Meter;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode, Url, redirect};
 use tokio::runtime::Runtime;
@@ -103,30 +103,6 @@ pub(crate) enum Payload {
     Bytes(Vec<u8>),
     /// A blob of the store.
     File(UploadBody),
-}
-
-/// How far a transfer is, for whoever watches.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Meter(Arc<AtomicU64>);
-
-impl Meter {
-    pub(crate) fn add(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Takes back what turned out to be worthless.
-    pub(crate) fn take_back(&self, bytes: u64) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Back to nothing; gives what it was.
-    pub(crate) fn reset(&self) -> u64 {
-        self.0.swap(0, Ordering::Relaxed)
-    }
-
-    pub(crate) fn done(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// Why there is no response.

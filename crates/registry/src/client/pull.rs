@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use bakehouse_model::Digest;
 use bakehouse_model::oci::{Descriptor, ImageConfig, Index, Manifest, Platform, Reference};
+use bakehouse_store::Meter;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Method, Response};
 
 use super::document::{self, Document};
 use super::endpoint::Endpoint;
 use super::exchange::{Ask, Target};
-use super::http::{Meter, read_body};
+use super::http::read_body;
 use super::{ClientError, ManifestFault, Progress, Resolved, Shared, blob};
 
 /// Larger image configurations are not taken.

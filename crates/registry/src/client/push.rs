@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bakehouse_model::Digest;
 use bakehouse_model::oci::{Descriptor, Reference};
+use bakehouse_store::Meter;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, Response, Url};
 
@@ -17,7 +18,7 @@ use super::crew::Crew;
 use super::document::{self, Document};
 use super::endpoint::Endpoint;
 use super::exchange::{Ask, Target, is_temporary, pull_scope};
-use super::http::{Meter, Payload, location};
+use super::http::{Payload, location};
 use super::pull::digest_header;
 use super::upload_body::UploadBody;
 use super::{ClientError, ManifestFault, Progress, Pushed, Shared};

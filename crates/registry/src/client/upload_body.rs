@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bakehouse_store::Meter;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::TransportError;
-use super::http::Meter;
 
 /// Large enough that the system calls do not count, small enough to keep many in memory.
 const BLOCK: u64 = 256 << 10;
