@@ -8,7 +8,7 @@ mod annotations;
 mod attest;
 mod spec;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bakehouse_model::oci::{Platform, Reference};
@@ -201,9 +201,14 @@ impl Wanted {
     }
 
     /// No annotation may be lost.
-    pub fn refuse_annotations(&self, lowered: &LoweredFleet) -> Result<(), Failure> {
+    pub fn refuse_annotations(
+        &self,
+        lowered: &LoweredFleet,
+        named: &BTreeSet<String>,
+    ) -> Result<(), Failure> {
         let mut platforms: BTreeMap<&String, Vec<&Platform>> = BTreeMap::new();
-        for image in &lowered.images {
+        // Those that others only stand on have no outputs.
+        for image in lowered.images.iter().filter(|image| named.contains(&image.image)) {
             platforms.entry(&image.image).or_default().push(&image.lowered.platform);
         }
         for (name, platforms) in platforms {

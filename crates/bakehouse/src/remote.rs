@@ -232,16 +232,12 @@ fn unpack(got: &Path, into: &Path) -> Result<bool, Failure> {
     let options = Options { patterns: &DockerPatterns, source_date_epoch: None };
     let (from, root) = (open(got)?, open(into)?);
     let input = |_: usize| -> Result<Tree, InputError> { Ok(Tree::mounted(from.try_clone()?)) };
-    files::run(&file, &root, &input, options)
+    let done = files::run(&file, &root, &input, options)
         .map_err(|error| Failure::doing(Kind::Input, "unpack the context", &error))?;
-    let same = into.join("Dockerfile");
-    let is_same = fs::read_dir(into).map_err(folder_error)?.count() == 1
-        && fs::read(&same)
-            .is_ok_and(|copy| fs::read(got.join("Dockerfile")).is_ok_and(|it| it == copy));
-    if is_same {
-        fs::remove_file(&same).map_err(folder_error)?;
+    if done.archives == 0 {
+        fs::remove_file(into.join("Dockerfile")).map_err(folder_error)?;
     }
-    Ok(!is_same)
+    Ok(done.archives > 0)
 }
 
 /// Refuses a Dockerfile, or what it is ignored by, that is a link out of the context which

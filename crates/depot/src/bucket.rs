@@ -130,9 +130,8 @@ impl Bucket {
         let path = self.blob(blob)?;
         match self.s3.head(&path).await {
             Ok(there) => {
-                let here = store.blob_size(&blob.digest) == Some(blob.size);
                 let old = self.is_old(there.last_modified.timestamp());
-                if there.size == blob.size && !(old && here) {
+                if there.size == blob.size && !old {
                     meter.add(blob.size);
                     return Ok(());
                 }
@@ -161,17 +160,21 @@ impl Bucket {
         let writing = |error| failed(self.writing(path), error);
         let mut upload = self.s3.put_multipart(path).await.map_err(writing)?;
         let mut piece = first;
-        while !piece.is_empty() {
-            let length = piece.len() as u64;
-            if let Err(error) = upload.put_part(PutPayload::from(piece)).await {
-                // What nobody ends costs money for ever.
-                drop(upload.abort().await);
-                return Err(writing(error));
+        let written = async {
+            while !piece.is_empty() {
+                let length = piece.len() as u64;
+                upload.put_part(PutPayload::from(piece)).await.map_err(writing)?;
+                meter.add(length);
+                piece = pieces.read()?;
             }
-            meter.add(length);
-            piece = pieces.read()?;
+            upload.complete().await.map(drop).map_err(writing)
+        };
+        let written = written.await;
+        if written.is_err() {
+            // What nobody ends costs money for ever.
+            drop(upload.abort().await);
         }
-        upload.complete().await.map(drop).map_err(writing)
+        written
     }
 
     fn is_old(&self, modified: i64) -> bool {
@@ -202,7 +205,12 @@ impl Bucket {
 fn builder(config: &BucketConfig) -> AmazonS3Builder {
     let mut builder = AmazonS3Builder::new();
     for (name, value) in &config.environment {
-        if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+        use AmazonS3ConfigKey::{AccessKeyId, Endpoint, S3Endpoint, SecretAccessKey, Token};
+        let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() else { continue };
+        // A key that is given has no part of another one, and where it is was decided before.
+        let is_key = matches!(key, AccessKeyId | SecretAccessKey | Token);
+        let is_decided = matches!(key, Endpoint | S3Endpoint) || (is_key && config.key.is_some());
+        if !is_decided {
             builder = builder.with_config(key, value.reveal());
         }
     }
@@ -239,6 +247,16 @@ fn path(name: String) -> Result<Path, DepotError> {
     parsed.ok_or_else(|| DepotError::Settings { why: format!("`{name}` is no name of an object") })
 }
 
+/// Of an answer only its code is told: some have parts of the request, and secrets, in them.
 fn failed(doing: String, error: object_store::Error) -> DepotError {
-    DepotError::Bucket { doing, source: Box::new(error) }
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+    let said = code.map_or_else(|| text.split('<').next().unwrap_or_default(), |(code, _)| code);
+    let why = said.chars().filter(|c| !c.is_control()).take(200).collect();
+    DepotError::Bucket { doing, why }
 }

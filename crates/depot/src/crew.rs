@@ -14,9 +14,11 @@ use crate::{DepotError, Progress};
 /// How often somebody is told how far it is.
 const TELL: Duration = Duration::from_millis(100);
 /// Bytes of a blob that are in memory at once.
-pub(crate) const CHUNK: u64 = 32 << 20;
+/// A slow line must carry it within the time in which something has to come.
+pub(crate) const CHUNK: u64 = 8 << 20;
 
-/// Does `work` for each blob, `parallel` at once. The first failure ends it.
+/// Does `work` for each blob, `parallel` at once. After the first failure none is begun, and those
+/// that are begun end: what a service was promised is kept.
 pub(crate) async fn crew<F>(
     blobs: &[Descriptor],
     parallel: usize,
@@ -33,20 +35,26 @@ where
     for blob in blobs {
         let (task, slots) = (work(blob.clone(), meter.clone()), Arc::clone(&slots));
         tasks.spawn(async move {
-            let _slot = slots.acquire_owned().await.expect("nobody closes it");
+            // They are closed when another one failed.
+            let Ok(_slot) = slots.acquire_owned().await else { return Ok(()) };
             task.await
         });
     }
+    let mut failed = None;
     loop {
         match tokio::time::timeout(TELL, tasks.join_next()).await {
             Ok(None) => break,
-            Ok(Some(Ok(done))) => done?,
+            Ok(Some(Ok(Ok(())))) => {}
+            Ok(Some(Ok(Err(error)))) => {
+                slots.close();
+                failed.get_or_insert(error);
+            }
             Ok(Some(Err(panicked))) => std::panic::resume_unwind(panicked.into_panic()),
             Err(_) => {}
         }
         progress(meter.done().min(total), total);
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// The bytes of a blob, a piece at a time: `read` gives the next one, an empty one at the end.

@@ -1,5 +1,6 @@
 //! The place itself, whichever service it is in.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bakehouse_model::oci::Descriptor;
@@ -77,7 +78,10 @@ impl Depot {
     /// Puts those of `blobs` into the store that it lacks, several at once.
     pub fn fetch(&self, blobs: &[Descriptor], progress: Progress<'_>) -> Result<(), DepotError> {
         let store = &self.inside.store;
-        let missing = |blob: &&Descriptor| store.blob_size(&blob.digest) != Some(blob.size);
+        let mut seen = BTreeSet::new();
+        let missing = |blob: &&Descriptor| {
+            store.blob_size(&blob.digest) != Some(blob.size) && seen.insert(blob.digest.clone())
+        };
         let blobs: Vec<Descriptor> = blobs.iter().filter(missing).cloned().collect();
         self.runtime.block_on(crew(&blobs, self.inside.parallel, progress, |blob, meter| {
             let inside = Arc::clone(&self.inside);

@@ -63,12 +63,12 @@ pub enum DepotError {
         why: String,
     },
     /// S3 refuses, or does not answer.
-    #[error("cannot {doing}")]
+    #[error("cannot {doing}: {why}")]
     Bucket {
         /// A verb phrase.
         doing: String,
         /// Why.
-        source: Box<object_store::Error>,
+        why: String,
     },
     /// A blob is not there.
     #[error("the cache does not have the blob `{digest}` any more")]

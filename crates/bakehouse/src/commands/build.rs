@@ -124,7 +124,7 @@ pub fn build(
         show(&Shown { planned: &planned, request, pull, tags }, args.format, cx)?;
         return Ok(None);
     }
-    outputs.refuse_annotations(&lowered)?;
+    outputs.refuse_annotations(&lowered, &request.named)?;
     let finisher = finisher(request, &lowered, (outputs, &references), (&store, &client), cx);
     let cancel = cancel(cx)?;
     let (sandbox, limits, unkept) = sandbox(request, args)?;

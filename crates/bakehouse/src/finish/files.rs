@@ -143,7 +143,10 @@ pub fn write_file(
     name.push(format!(".{}.part", std::process::id()));
     let part = dest.with_file_name(name);
     let written = (|| {
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(&part).map_err(failed)?);
+        // What has the name may be a link that somebody left there to lead elsewhere.
+        drop(fs::remove_file(&part));
+        let file = File::options().write(true).create_new(true).open(&part).map_err(failed)?;
+        let mut out = BufWriter::with_capacity(1 << 20, file);
         content(&mut out)?;
         out.flush().map_err(failed)?;
         fs::rename(&part, dest).map_err(failed)

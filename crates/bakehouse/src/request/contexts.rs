@@ -161,17 +161,14 @@ fn source(name: &str, root: &Path, ignore: Vec<String>) -> Result<ContextSource,
 
 /// The patterns of an ignore file; none if there is no such file.
 fn ignore_patterns(path: &Path) -> Result<Option<Vec<String>>, Failure> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(Failure::doing(
-                Kind::Input,
-                format_args!("read `{}`", path.display()),
-                &error,
-            ));
-        }
-    };
+    let absent = |error: std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    if std::fs::metadata(path).is_err_and(absent) {
+        return Ok(None);
+    }
+    // It may be somebody else's: a device or a pipe would never end.
+    let bytes = crate::discovery::read(path).map_err(|why| {
+        Failure::new(Kind::Input, format!("cannot read `{}`: {why}", path.display()))
+    })?;
     let patterns = ignore::read_patterns(&bytes);
     if let Err(error) = ignore::Matcher::new(&patterns) {
         return Err(Failure::input(vec![Diagnostic {

@@ -12,6 +12,7 @@ use std::io::{self, Read, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 
 use bakehouse_model::oci::{Descriptor, ImageConfig, Manifest};
 use bakehouse_model::{ChainId, Compression, DiffId, DigestWriter, LayerId, Snapshot};
@@ -27,6 +28,9 @@ use crate::root::RootError;
 
 /// How the names of layers begin that were made on nothing, and are the same on anything.
 pub const ALONE: &str = "alone-";
+
+/// Held by who unpacks a packed layer.
+static UNPACKING: Mutex<()> = Mutex::new(());
 
 /// Bytes of tar that go from one thread to the other at once, and how many such pieces.
 const PIECE: usize = 1 << 18;
@@ -160,6 +164,11 @@ pub fn unpack_layers(
 /// none until they are asked for here.
 pub fn directories(store: &Store, layers: &[LayerId]) -> Result<Vec<PathBuf>, UnpackError> {
     for (at, id) in layers.iter().enumerate() {
+        if store.packed_layer(id)?.is_none() {
+            continue;
+        }
+        // Many steps may want it at once. What is below has been unpacked before.
+        let _alone = UNPACKING.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((diff_id, blob)) = store.packed_layer(id)? else { continue };
         let created_ms = store.layer_meta(id)?.map_or(0, |meta| meta.created_ms);
         let is_alone = id.as_str().starts_with(ALONE);

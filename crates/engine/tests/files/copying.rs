@@ -462,6 +462,15 @@ fn an_owner_is_kept_from_copy_to_copy_even_where_it_can_only_be_recorded() {
 }
 
 #[test]
+fn a_directory_that_was_there_and_gets_nothing_is_in_no_layer() {
+    let stage = Stage::with(&["d/old/", "d/new/f"]);
+    fill(&stage.root(""), &["x/old/"]);
+    stage.copy(copying("/d", "/x")).unwrap();
+    let long = format!("/new/{}", "n".repeat(256));
+    assert!(stage.copy(copying("/d/new/f", &long)).is_err());
+}
+
+#[test]
 fn what_only_adds_can_be_listed_and_nothing_else() {
     let stage = Stage::with(&["f", "d/g", "l -> f"]);
     fill(&stage.root(""), &["old/", "there"]);

@@ -90,6 +90,10 @@ impl Stage {
             }
             (Err(error), Err(listed)) => assert_eq!(error.to_string(), listed.to_string()),
             (Ok(_), Err(error)) => panic!("it can be done, but not listed: {error}"),
+            (Err(error), Ok(Some((Ok(_), _)))) => panic!("it fails, but can be listed: {error}"),
+            (Ok(stats), Ok(Some((Err(error), _)))) if stats.changed.is_empty() => {
+                panic!("it can be done, but its list not written: {error}")
+            }
             _ => {}
         }
         ran

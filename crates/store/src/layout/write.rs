@@ -1,7 +1,7 @@
 //! Images out of the store.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -183,7 +183,9 @@ fn place(store: &Store, digest: &Digest, size: u64, folder: &Path) -> Result<(),
         return Ok(());
     }
     let draft = folder.join(format!(".{}.{}", digest.hex(), std::process::id()));
-    let copied = fs::copy(&source, &draft).and_then(|_| fs::rename(&draft, &target));
+    let copied = File::open(&source)
+        .and_then(|mut from| io::copy(&mut from, &mut fresh(&draft)?))
+        .and_then(|_| fs::rename(&draft, &target));
     if copied.is_err() {
         fs::remove_file(&draft).ok();
     }
@@ -192,9 +194,16 @@ fn place(store: &Store, digest: &Digest, size: u64, folder: &Path) -> Result<(),
 
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
     let draft = path.with_extension(format!("{}.tmp", std::process::id()));
-    fs::write(&draft, bytes)
+    fresh(&draft)
+        .and_then(|mut file| file.write_all(bytes))
         .and_then(|()| fs::rename(&draft, path))
         .map_err(LayoutError::io("write", path))
+}
+
+/// A new file. What has its name goes: it may be a link that leads elsewhere.
+fn fresh(path: &Path) -> io::Result<File> {
+    drop(fs::remove_file(path));
+    File::options().write(true).create_new(true).open(path)
 }
 
 fn check_size(store: &Store, digest: &Digest, size: u64) -> Result<(), LayoutError> {

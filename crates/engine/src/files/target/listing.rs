@@ -20,7 +20,7 @@ use thiserror::Error;
 use super::Target;
 use crate::Root;
 use crate::files::entry::{Entry, Meta, Stamp, shown, split};
-use crate::files::tree::{Resolved, Tree, TreeError, resolve};
+use crate::files::tree::{Resolved, Tree, TreeError, proc_path, resolve};
 use crate::files::xattr::{self, Xattr};
 use crate::snapshot::Diffed;
 use crate::snapshot::tar::{self, EntryKind, TarWriter};
@@ -30,6 +30,10 @@ const ROOT_MODE: u32 = 0o755;
 
 /// More than this is not listed: some hundred bytes each.
 const MAX_NODES: usize = 200_000;
+
+/// The kernel's limits for the bytes of a name and of a path.
+const MAX_NAME: usize = 255;
+const MAX_PATH: usize = 4096;
 
 /// A list could not be written.
 #[derive(Debug, Error)]
@@ -131,7 +135,9 @@ impl Listing {
     fn note(&self, path: &[u8], node: Node) -> Result<(), TreeError> {
         let Some((parent, name)) = split(path) else { return self.refuse("make", path) };
         let takes = |nodes: &BTreeMap<Vec<u8>, Node>| {
-            nodes.len() < MAX_NODES && !nodes.contains_key(path) && !name.starts_with(b".wh.")
+            let is_name = name.len() <= MAX_NAME && !path.contains(&0) && path.len() < MAX_PATH;
+            let is_free = !nodes.contains_key(path) && !name.starts_with(b".wh.");
+            nodes.len() < MAX_NODES && is_name && is_free
         };
         if !takes(&self.nodes.borrow()) {
             return self.refuse("make", path);
@@ -164,6 +170,15 @@ impl Listing {
             Some(entry) if entry.meta.is_dir() => entry.meta,
             _ => return self.refuse("change", path),
         };
+        let attributes = self.below.fd().map(|fd| xattr::read_all(&proc_path(fd, path)));
+        let attributes = attributes.transpose();
+        if !attributes
+            .map_err(|errno| TreeError::io("read attributes of", path, errno))?
+            .unwrap_or_default()
+            .is_empty()
+        {
+            return self.refuse("change", path);
+        }
         self.take_up(split(path).map_or(b"", |(parent, _)| parent))?;
         let node = Node { meta, link: None, data: None, before: Some(meta) };
         self.nodes.borrow_mut().insert(path.to_vec(), node);
@@ -324,9 +339,9 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// Whether a directory that was there is as it was.
+/// Whether a directory that was there is as it was. Its time alone changes no layer.
 fn is_same(before: &Meta, now: &Meta) -> bool {
-    let facts = |meta: &Meta| (meta.mode, meta.uid, meta.gid, meta.mtime);
+    let facts = |meta: &Meta| (meta.mode, meta.uid, meta.gid);
     facts(before) == facts(now)
 }
 

@@ -144,6 +144,8 @@ impl Bucket {
         self.bucket = self.bucket.or_else(|| var("AWS_BUCKET"));
         self.region =
             self.region.or_else(|| var("AWS_REGION")).or_else(|| var("AWS_DEFAULT_REGION"));
+        let endpoint = || var("AWS_ENDPOINT_URL_S3").or_else(|| var("AWS_ENDPOINT_URL"));
+        self.endpoint_url = self.endpoint_url.or_else(endpoint);
         self.bucket.as_ref().ok_or_else(|| missing("bucket"))?;
         self.region.as_ref().ok_or_else(|| missing("region"))?;
         let own = vars.iter().filter(|(name, _)| name.starts_with("AWS_"));
